@@ -1,0 +1,41 @@
+/* io/uplink.h - the contract of a network's way out
+ *
+ * An uplink is an fd that carries frames plus the facts about it; the network plugs the fd into a port of role
+ * PORT_UPLINK by the link kind that fits (stream towards an uplink process, tap for a TAP). Who opens it
+ * differs: nobody (none), the monitor (tap), a process of its own (user; vmnet up to macOS 15).
+ *
+ * States: STARTING -> UP -> (lost) DEGRADED -> UP ...; FAILED when trying again is pointless until something
+ * changes. Ports stay and keep talking to each other in every state. Reopening waits UPLINK_RETRY_MIN_MS,
+ * doubled up to UPLINK_RETRY_MAX_MS, back to the minimum after it was up for a while.
+ */
+#ifndef IO_UPLINK_H
+#define IO_UPLINK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum uplink_kind { UPLINK_NONE, UPLINK_USER, UPLINK_TAP, UPLINK_VMNET, UPLINK_N_KINDS };
+enum uplink_state { UPLINK_STARTING, UPLINK_UP, UPLINK_DEGRADED, UPLINK_FAILED, UPLINK_N_STATES };
+
+const char *uplink_kind_name(enum uplink_kind kind);    /* "none", "user", "tap", "vmnet" */
+const char *uplink_state_name(enum uplink_state state); /* "starting", "up", "degraded", "failed" */
+
+#define UPLINK_REASON_SIZE 160
+#define UPLINK_IFNAME_SIZE 16
+
+struct uplink_facts {
+    uint64_t mac;      /* pinned in the forwarding database; 0: none of its own */
+    uint32_t mtu;      /* what it takes; 0: the network's */
+    char ifname[UPLINK_IFNAME_SIZE]; /* the host interface, "" if there is none */
+};
+
+enum { UPLINK_RETRY_MIN_MS = 250, UPLINK_RETRY_MAX_MS = 30 * 1000, UPLINK_STABLE_MS = 10 * 1000 };
+
+/* When to try again: a pure timer, used by whoever supervises. All zero is a fresh one. */
+struct uplink_retry {
+    uint32_t delay_ms;
+};
+/* Returns how long to wait before the next try, given how long it had been up (0: it never came up). */
+uint32_t uplink_retry_next(struct uplink_retry *retry, uint64_t was_up_ms);
+
+#endif
