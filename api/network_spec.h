@@ -1,0 +1,84 @@
+/* api/network_spec.h - a network and a port as they are wanted: flat data, no pointers
+ *
+ * Filled from JSON (configuration, API, state folder) by api/spec_json.c and sent between roles as it lies.
+ * Addresses are in host byte order.
+ */
+#ifndef API_NETWORK_SPEC_H
+#define API_NETWORK_SPEC_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "io/uplink.h"
+#include "switch/port.h"
+
+#define NETWORK_NAME_SIZE PORT_NAME_SIZE
+#define NETWORK_GROUP_SIZE 33
+#define NETWORK_IFNAME_SIZE 16
+
+enum {
+    NETWORKS_MAX = 64,
+    NETWORK_PORTS_MAX = 256,     /* uplink not counted */
+    NETWORK_FORWARDS_MAX = 32,
+    PORT_STATICS_MAX = 8,
+};
+
+enum network_mode { MODE_SHARED, MODE_HOST, MODE_BRIDGED, MODE_INTERNAL, MODE_N };
+enum network_uplink { WANT_AUTO, WANT_NONE, WANT_USER, WANT_TAP, WANT_VMNET, WANT_N };
+
+struct network_forward {
+    bool is_udp;
+    uint32_t host_ip; /* 0: 127.0.0.1 was not named; "host": "8080" means 127.0.0.1:8080 */
+    uint16_t host_port;
+    uint32_t guest_ip;
+    uint16_t guest_port;
+};
+
+struct network_spec {
+    char name[NETWORK_NAME_SIZE];
+    enum network_mode mode;
+    enum network_uplink uplink;
+    char interface[NETWORK_IFNAME_SIZE]; /* bridged; "" is null */
+    struct {
+        uint32_t gateway, netmask, dhcp_end;
+        bool dhcp;
+        bool dhcp_is_set; /* said by the user, not defaulted */
+    } ipv4;
+    struct {
+        bool has_prefix;
+        uint8_t prefix[16]; /* a /64 */
+    } ipv6;
+    uint32_t mtu;
+    bool isolated;
+    bool host_loopback; /* guests may reach the host's loopback (user uplink) */
+    uint32_t n_forwards;
+    struct network_forward forwards[NETWORK_FORWARDS_MAX];
+    struct {
+        bool stream, datagram;
+        char group[NETWORK_GROUP_SIZE]; /* "" is null: none */
+        uint32_t mode;                  /* 0600, 0660, 0666 ... */
+    } sockets;
+    struct {
+        uint32_t fdb_entries, fdb_per_port, fdb_uplink; /* 0: the default */
+        uint32_t queue_frames, queue_bytes;
+    } limits;
+};
+
+struct port_spec {
+    char name[PORT_NAME_SIZE];
+    bool enabled;  /* "link": "up" | "down" */
+    bool isolated;
+    uint32_t n_statics;
+    uint64_t statics[PORT_STATICS_MAX]; /* "static_addresses": pinned to this port */
+};
+
+/* PATCH: what to change. */
+struct port_change {
+    bool has_enabled, enabled;
+    bool has_isolated, isolated;
+};
+
+/* Defaults of a network called 'name'; mode internal, see api/spec_json.c for the defaults of each mode. */
+void network_spec_init(struct network_spec *spec, const char *name, enum network_mode mode);
+
+#endif
