@@ -1,0 +1,260 @@
+#include "daemon/channel.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "daemon/message.h"
+#include "io/socket.h"
+
+struct header {
+    uint32_t len;
+    uint32_t id;
+    uint16_t type;
+    uint16_t has_fd;
+    uint32_t magic;
+};
+
+static const uint32_t header_magic = 0x766d7377; /* "vmsw" */
+
+enum {
+    RECEIVE_SIZE = sizeof(struct header) + CHANNEL_PAYLOAD_MAX,
+    RECEIVED_FDS_MAX = 64,
+    READS_PER_TURN = 16,
+};
+
+/* A descriptor that goes out with the byte at 'at' of the stream. */
+struct waiting_fd {
+    uint64_t at;
+    int fd;
+};
+
+struct channel {
+    int fd;
+    int error; /* negative errno once it has failed */
+
+    uint8_t *out; /* bytes the socket has not taken; grown on demand up to CHANNEL_QUEUE_MAX */
+    size_t out_len, out_size;
+    uint64_t out_at; /* position in the stream of out[0] */
+    struct waiting_fd out_fds[CHANNEL_FDS_MAX];
+    unsigned n_out_fds;
+
+    size_t in_len;
+    int in_fds[RECEIVED_FDS_MAX];
+    unsigned n_in_fds;
+    _Alignas(16) uint8_t in[RECEIVE_SIZE];
+    _Alignas(16) uint8_t payload[CHANNEL_PAYLOAD_MAX];
+};
+
+int channel_pair(int fds[2])
+{
+    if (socketpair(AF_UNIX, SOCK_STREAM, 0, fds) < 0)
+        return -errno;
+    for (int i = 0; i < 2; i++)
+        fcntl(fds[i], F_SETFD, FD_CLOEXEC);
+    return 0;
+}
+
+struct channel *channel_create(int fd)
+{
+    struct channel *channel = calloc(1, sizeof(*channel));
+    if (!channel)
+        return NULL;
+    fcntl(fd, F_SETFD, FD_CLOEXEC);
+    socket_set_buffers(fd, IO_SOCKET_BUFFER);
+    channel->fd = fd;
+    return channel;
+}
+
+void channel_destroy(struct channel *channel)
+{
+    if (!channel)
+        return;
+    for (unsigned i = 0; i < channel->n_out_fds; i++)
+        close(channel->out_fds[i].fd);
+    for (unsigned i = 0; i < channel->n_in_fds; i++)
+        close(channel->in_fds[i]);
+    close(channel->fd);
+    free(channel->out);
+    free(channel);
+}
+
+int channel_fd(const struct channel *channel)
+{
+    return channel->fd;
+}
+
+bool channel_wants_write(const struct channel *channel)
+{
+    return !channel->error && channel->out_len > 0;
+}
+
+static int fail(struct channel *channel, int error)
+{
+    if (!channel->error)
+        channel->error = error;
+    return channel->error;
+}
+
+static bool reserve(struct channel *channel, size_t len)
+{
+    size_t need = channel->out_len + len;
+    if (need > CHANNEL_QUEUE_MAX)
+        return false;
+    if (need <= channel->out_size)
+        return true;
+    size_t size = channel->out_size ? channel->out_size : 4096;
+    while (size < need)
+        size *= 2;
+    uint8_t *grown = realloc(channel->out, size);
+    if (!grown)
+        return false;
+    channel->out = grown;
+    channel->out_size = size;
+    return true;
+}
+
+/* The bytes that may go out in one call: up to the next descriptor that is not at the very front. */
+static size_t next_piece(const struct channel *channel, int *ret_fd)
+{
+    unsigned next = 0;
+    *ret_fd = -1;
+    if (channel->n_out_fds > 0 && channel->out_fds[0].at == channel->out_at) {
+        *ret_fd = channel->out_fds[0].fd;
+        next = 1;
+    }
+    if (channel->n_out_fds > next)
+        return (size_t)(channel->out_fds[next].at - channel->out_at);
+    return channel->out_len;
+}
+
+static void drop_first_fd(struct channel *channel)
+{
+    close(channel->out_fds[0].fd);
+    channel->n_out_fds--;
+    memmove(channel->out_fds, channel->out_fds + 1, channel->n_out_fds * sizeof(channel->out_fds[0]));
+}
+
+int channel_flush(struct channel *channel)
+{
+    size_t sent = 0; /* bytes of out[] already gone; moved down once at the end */
+    while (!channel->error && sent < channel->out_len) {
+        int fd = -1;
+        size_t len = next_piece(channel, &fd);
+        if (len > channel->out_len - sent)
+            len = channel->out_len - sent;
+        long n = socket_send_fd(channel->fd, channel->out + sent, len, fd);
+        if (n == -EINTR)
+            continue;
+        if (n < 0) {
+            if (n != -EAGAIN && n != -EWOULDBLOCK && n != -ENOBUFS)
+                fail(channel, (int)n);
+            break;
+        }
+        if (fd >= 0)
+            drop_first_fd(channel);
+        channel->out_at += (uint64_t)n;
+        sent += (size_t)n;
+    }
+    channel->out_len -= sent;
+    memmove(channel->out, channel->out + sent, channel->out_len);
+    return channel->error;
+}
+
+int channel_send(struct channel *channel, uint16_t type, uint32_t id, const void *payload, uint32_t len,
+                 int fd)
+{
+    const struct header header = {
+        .len = len, .id = id, .type = type, .has_fd = fd >= 0, .magic = header_magic};
+    if (!channel->error && (len > CHANNEL_PAYLOAD_MAX || !reserve(channel, sizeof(header) + len) ||
+                            (fd >= 0 && channel->n_out_fds == CHANNEL_FDS_MAX)))
+        fail(channel, -ENOBUFS);
+    if (channel->error) {
+        if (fd >= 0)
+            close(fd);
+        return channel->error;
+    }
+    if (fd >= 0)
+        channel->out_fds[channel->n_out_fds++] =
+            (struct waiting_fd){.at = channel->out_at + channel->out_len, .fd = fd};
+    memcpy(channel->out + channel->out_len, &header, sizeof(header));
+    if (len > 0)
+        memcpy(channel->out + channel->out_len + sizeof(header), payload, len);
+    channel->out_len += sizeof(header) + len;
+    return channel_flush(channel);
+}
+
+static int take_fd(struct channel *channel)
+{
+    int fd = channel->in_fds[0];
+    channel->n_in_fds--;
+    memmove(channel->in_fds, channel->in_fds + 1, channel->n_in_fds * sizeof(channel->in_fds[0]));
+    return fd;
+}
+
+/* Hands one whole message over. 'bytes' is not aligned, the copy is. */
+static int deliver(struct channel *channel, const struct header *header, const uint8_t *bytes,
+                   channel_handler *handler, void *ctx)
+{
+    if (!message_size_is_valid(header->type, header->len) || (header->has_fd && channel->n_in_fds == 0))
+        return fail(channel, -EBADMSG);
+    memcpy(channel->payload, bytes, header->len);
+    struct message message = {.type = header->type,
+                              .id = header->id,
+                              .len = header->len,
+                              .payload = channel->payload,
+                              .fd = header->has_fd ? take_fd(channel) : -1};
+    int r = handler(ctx, &message);
+    if (message.fd >= 0)
+        close(message.fd);
+    return r < 0 ? fail(channel, -EBADMSG) : 0;
+}
+
+static int deliver_all(struct channel *channel, channel_handler *handler, void *ctx)
+{
+    size_t at = 0;
+    while (!channel->error && channel->in_len - at >= sizeof(struct header)) {
+        struct header header;
+        memcpy(&header, channel->in + at, sizeof(header));
+        if (header.magic != header_magic || header.len > CHANNEL_PAYLOAD_MAX || header.has_fd > 1)
+            return fail(channel, -EBADMSG);
+        if (channel->in_len - at - sizeof(header) < header.len)
+            break;
+        deliver(channel, &header, channel->in + at + sizeof(header), handler, ctx);
+        at += sizeof(header) + header.len;
+    }
+    channel->in_len -= at;
+    memmove(channel->in, channel->in + at, channel->in_len);
+    return channel->error;
+}
+
+int channel_receive(struct channel *channel, channel_handler *handler, void *ctx)
+{
+    for (int i = 0; i < READS_PER_TURN; i++) {
+        if (channel->error)
+            return channel->error;
+        int fd = -1;
+        unsigned extra = 0;
+        long n = socket_receive_fd(channel->fd, channel->in + channel->in_len,
+                                   sizeof(channel->in) - channel->in_len, &fd, &extra);
+        if (n == -EAGAIN || n == -EWOULDBLOCK || n == -EINTR)
+            return 0;
+        if (fd >= 0 && channel->n_in_fds < RECEIVED_FDS_MAX)
+            channel->in_fds[channel->n_in_fds++] = fd;
+        else if (fd >= 0)
+            close(fd);
+        if (n == 0)
+            return fail(channel, -ECONNRESET);
+        if (n < 0)
+            return fail(channel, (int)n);
+        if (extra > 0)
+            return fail(channel, -EBADMSG);
+        channel->in_len += (size_t)n;
+        if (deliver_all(channel, handler, ctx) < 0)
+            return channel->error;
+    }
+    return 1;
+}

@@ -1,0 +1,24 @@
+/* daemon/roles.h - one executable, four roles
+ *
+ * vmswitchd starts as the monitor, which starts the others by posix_spawn of itself as
+ *   vmswitchd --role=network --name=shared --uid=U --gid=G      (descriptor 3: the channel to the monitor)
+ * main() drops privileges for good before a role's main runs. Each returns an exit code.
+ */
+#ifndef DAEMON_ROLES_H
+#define DAEMON_ROLES_H
+
+enum {
+    ROLE_CHANNEL_FD = 3,
+
+    EXIT_OK = 0,
+    EXIT_FAILED = 1,  /* could not start or go on; the log says why */
+    EXIT_USAGE = 2,   /* wrong options */
+    EXIT_CONFIG = 3,  /* the configuration is wrong; nothing was started */
+    EXIT_RUNNING = 4, /* another vmswitchd has the runtime folder */
+};
+
+int control_main(int channel_fd);
+int network_main(int channel_fd);
+int uplink_main(int channel_fd);
+
+#endif
