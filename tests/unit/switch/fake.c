@@ -1,0 +1,95 @@
+/* tests/unit/switch/fake.c - a port without a socket, and frames to send through it */
+#include "tests/unit/switch/fake.h"
+
+#include <string.h>
+
+#include "switch/mac.h"
+
+static void fake_send(struct port *port, const struct frame *const *frames, size_t n)
+{
+    struct fake *fake = (struct fake *)port;
+
+    fake->n_sends++;
+    for (size_t i = 0; i < n; i++) {
+        if (fake->n_frames < FAKE_RECORDS_MAX)
+            fake->frames[fake->n_frames] = frames[i];
+        fake->n_frames++;
+        memcpy(fake->last, frames[i]->head,
+               frames[i]->head_len < FAKE_FRAME_SIZE ? frames[i]->head_len : FAKE_FRAME_SIZE);
+        if (fake->queue_limit == 0) {
+            port->counters.frames_out++;
+            port->counters.bytes_out += frames[i]->len;
+        } else if (port->queued < fake->queue_limit) {
+            port->queued++;
+        } else {
+            port->counters.drops[DROP_queue_full]++;
+        }
+    }
+}
+
+static const struct port_ops fake_ops = {.send = fake_send};
+
+void fake_init(struct fake *fake, struct lan *lan, const char *name, enum port_role role)
+{
+    memset(fake, 0, sizeof(*fake));
+    strncpy(fake->port.name, name, sizeof(fake->port.name) - 1);
+    fake->port.role = role;
+    fake->port.enabled = true;
+    fake->port.frame_max = LAN_MTU_DEFAULT + FRAME_ETHER_HEADER;
+    fake_plug(fake);
+    if (lan)
+        lan_join(lan, &fake->port);
+}
+
+void fake_plug(struct fake *fake)
+{
+    port_plug(&fake->port, &fake_ops, fake);
+}
+
+void fake_unplug(struct fake *fake)
+{
+    fake->port.counters.drops[DROP_link_closed] += fake->port.queued;
+    fake->port.queued = 0;
+    port_unplug(&fake->port);
+}
+
+void fake_drain(struct fake *fake)
+{
+    fake->port.counters.frames_out += fake->port.queued;
+    fake->port.queued = 0;
+    fake->port.pushes_back = false;
+}
+
+void fake_clear(struct fake *fake)
+{
+    fake->n_sends = 0;
+    fake->n_frames = 0;
+}
+
+void fake_frame_fill(struct fake_frame *frame, uint64_t destination, uint64_t source, uint16_t ethertype,
+                     uint32_t len)
+{
+    uint8_t *head = frame->bytes + FRAME_PREFIX;
+
+    memset(&frame->frame, 0, sizeof(frame->frame));
+    for (int i = 0; i < FRAME_PREFIX; i++)
+        frame->bytes[i] = (uint8_t)(len >> (24 - 8 * i));
+    mac_store(head, destination);
+    mac_store(head + MAC_LEN, source);
+    head[12] = (uint8_t)(ethertype >> 8);
+    head[13] = (uint8_t)ethertype;
+    for (uint32_t i = FRAME_LEN_MIN; i < len; i++)
+        head[i] = (uint8_t)(i * 7);
+    frame->frame.head = head;
+    frame->frame.head_len = len;
+    frame->frame.len = len;
+}
+
+bool fake_sum_holds(const struct lan *lan)
+{
+    struct counters totals;
+    uint64_t queued = 0;
+
+    lan_totals(lan, &totals, &queued);
+    return totals.frames_in + totals.flood_copies == totals.frames_out + counters_dropped(&totals) + queued;
+}
