@@ -2,7 +2,7 @@
  *
  * How it works
  *   Three tables, allocated once: the entries, the heads of the hash chains, and for every count n the
- *   ports that have n learned entries. At the default capacity they take about 420 KiB. An entry is on
+ *   ports that have n learned entries. At the default capacity they take about 450 KiB. An entry is on
  *   one hash chain and, if learned, in its port's list by last use, or, if static, in its port's list of
  *   static ones; a free one is in one of the two lists of free entries.
  *
@@ -29,8 +29,10 @@ struct fdb_entry {
     uint64_t used_ms; /* last seen as a source; not used by static ones */
     struct port *port;
     struct fdb_entry *next_in_chain; /* of equal hash, or free */
+    struct fdb_entry **in_chain;     /* the pointer that points here, so that it can be taken out */
     struct fdb_entry *older, *newer; /* neighbours in the port's list */
-    bool is_static;
+    bool is_used;
+    bool is_static; /* by its place in the array: constant */
 };
 
 /* Ports with equally many learned entries: the uplink, then VMs, longest so first. */
@@ -110,29 +112,36 @@ static struct fdb_entry *lookup(const struct fdb *fdb, uint64_t mac)
 
 /* --- chains and lists --- */
 
-static void chain_push(struct fdb_entry **chain, struct fdb_entry *entry)
+static struct fdb_entry *take_free(struct fdb_entry **free_list)
 {
-    entry->next_in_chain = *chain;
-    *chain = entry;
-}
-
-static struct fdb_entry *chain_pop(struct fdb_entry **chain)
-{
-    struct fdb_entry *entry = *chain;
+    struct fdb_entry *entry = *free_list;
 
     if (entry)
-        *chain = entry->next_in_chain;
+        *free_list = entry->next_in_chain;
     return entry;
 }
 
-/* Takes 'entry' off its hash chain. */
-static void unhash(struct fdb *fdb, struct fdb_entry *entry)
+static void give_back(struct fdb_entry **free_list, struct fdb_entry *entry)
 {
-    struct fdb_entry **at = chain_of(fdb, entry->mac);
+    entry->is_used = false;
+    entry->next_in_chain = *free_list;
+    *free_list = entry;
+}
 
-    while (*at != entry)
-        at = &(*at)->next_in_chain;
-    *at = entry->next_in_chain;
+static void hash_insert(struct fdb *fdb, struct fdb_entry *entry)
+{
+    entry->in_chain = chain_of(fdb, entry->mac);
+    entry->next_in_chain = *entry->in_chain;
+    *entry->in_chain = entry;
+    if (entry->next_in_chain)
+        entry->next_in_chain->in_chain = &entry->next_in_chain;
+}
+
+static void hash_remove(struct fdb_entry *entry)
+{
+    *entry->in_chain = entry->next_in_chain;
+    if (entry->next_in_chain)
+        entry->next_in_chain->in_chain = entry->in_chain;
 }
 
 static void list_append(struct port *port, struct fdb_entry *entry)
@@ -206,12 +215,11 @@ static void remove_learned(struct fdb *fdb, struct fdb_entry *entry)
 {
     struct port *port = entry->port;
 
-    unhash(fdb, entry);
+    hash_remove(entry);
     list_remove(port, entry);
     set_n_learned(fdb, port, port->fdb.n_learned - 1);
     fdb->n_learned--;
-    entry->port = NULL;
-    chain_push(&fdb->free_learned, entry);
+    give_back(&fdb->free_learned, entry);
 }
 
 /* Makes room for one more entry of 'port'. Without room (a limit of 0) there is nobody to take from, and
@@ -235,14 +243,15 @@ static void add_learned(struct fdb *fdb, uint64_t mac, struct port *port, uint64
     make_room(fdb, port);
     if (port->fdb.n_learned >= port->fdb.limit)
         return;
-    struct fdb_entry *entry = chain_pop(&fdb->free_learned);
+    struct fdb_entry *entry = take_free(&fdb->free_learned);
     if (!entry)
         return;
 
     entry->mac = mac;
     entry->used_ms = now_ms;
     entry->port = port;
-    chain_push(chain_of(fdb, mac), entry);
+    entry->is_used = true;
+    hash_insert(fdb, entry);
     list_append(port, entry);
     set_n_learned(fdb, port, port->fdb.n_learned + 1);
     fdb->n_learned++;
@@ -337,14 +346,13 @@ static void unlink_static(struct fdb_entry *entry)
         entry->port->fdb.statics = entry->newer;
     if (entry->newer)
         entry->newer->older = entry->older;
-    entry->port = NULL;
 }
 
 static void remove_static(struct fdb *fdb, struct fdb_entry *entry)
 {
-    unhash(fdb, entry);
+    hash_remove(entry);
     unlink_static(entry);
-    chain_push(&fdb->free_static, entry);
+    give_back(&fdb->free_static, entry);
 }
 
 bool fdb_add_static(struct fdb *fdb, uint64_t mac, struct port *port)
@@ -362,9 +370,10 @@ bool fdb_add_static(struct fdb *fdb, uint64_t mac, struct port *port)
         return false;
     if (entry)
         remove_learned(fdb, entry);
-    entry = chain_pop(&fdb->free_static);
+    entry = take_free(&fdb->free_static);
     entry->mac = mac;
-    chain_push(chain_of(fdb, mac), entry);
+    entry->is_used = true;
+    hash_insert(fdb, entry);
     link_static(port, entry);
     return true;
 }
@@ -375,6 +384,12 @@ void fdb_remove_static(struct fdb *fdb, uint64_t mac)
 
     if (entry && entry->is_static)
         remove_static(fdb, entry);
+}
+
+void fdb_remove_statics(struct fdb *fdb, struct port *port)
+{
+    while (port->fdb.statics)
+        remove_static(fdb, port->fdb.statics);
 }
 
 /* --- the rest --- */
@@ -402,7 +417,7 @@ struct fdb *fdb_create(const struct fdb_options *options)
     for (size_t i = n_entries; i-- > 0;) {
         struct fdb_entry *entry = &fdb->entries[i];
         entry->is_static = i >= options->capacity;
-        chain_push(entry->is_static ? &fdb->free_static : &fdb->free_learned, entry);
+        give_back(entry->is_static ? &fdb->free_static : &fdb->free_learned, entry);
     }
     return fdb;
 }
@@ -427,8 +442,7 @@ void fdb_forget_port(struct fdb *fdb, struct port *port)
 {
     while (port->fdb.oldest)
         remove_learned(fdb, port->fdb.oldest);
-    while (port->fdb.statics)
-        remove_static(fdb, port->fdb.statics);
+    fdb_remove_statics(fdb, port);
 }
 
 struct port *fdb_find(const struct fdb *fdb, uint64_t mac)
@@ -450,7 +464,7 @@ void fdb_visit(const struct fdb *fdb, uint64_t now_ms, void (*visit)(const struc
 {
     for (size_t i = 0; i < (size_t)fdb->options.capacity + FDB_STATIC_MAX; i++) {
         const struct fdb_entry *entry = &fdb->entries[i];
-        if (!entry->port)
+        if (!entry->is_used)
             continue;
         struct fdb_view view = {
             .mac = entry->mac,

@@ -82,6 +82,7 @@ bool fdb_is_static_elsewhere(const struct fdb *fdb, uint64_t mac, const struct p
  * FDB_STATIC_MAX places are taken or 'mac' is a group address or zero. */
 bool fdb_add_static(struct fdb *fdb, uint64_t mac, struct port *port);
 void fdb_remove_static(struct fdb *fdb, uint64_t mac);
+void fdb_remove_statics(struct fdb *fdb, struct port *port); /* all of one port */
 
 /* Forgets learned entries not used since now_ms - age_ms. */
 void fdb_age(struct fdb *fdb, uint64_t now_ms);

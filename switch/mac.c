@@ -9,13 +9,12 @@ void mac_format(uint64_t mac, char text[MAC_TEXT_SIZE])
 {
     static const char digits[] = "0123456789abcdef";
 
-    for (int i = 0; i < MAC_LEN; i++) {
+    for (int i = 0; i < MAC_LEN; i++, text += 3) {
         unsigned byte = (unsigned)(mac >> (40 - 8 * i)) & 0xFF;
-        text[3 * i] = digits[byte >> 4];
-        text[3 * i + 1] = digits[byte & 0xF];
-        text[3 * i + 2] = ':';
+        text[0] = digits[byte >> 4];
+        text[1] = digits[byte & 0xF];
+        text[2] = i < MAC_LEN - 1 ? ':' : '\0';
     }
-    text[MAC_TEXT_SIZE - 1] = '\0';
 }
 
 /* Returns 0 to 15, or -1 if 'c' is no hexadecimal digit. */

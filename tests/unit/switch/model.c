@@ -61,16 +61,17 @@ const struct switch_ops_tally *switch_ops_tally(void)
 }
 
 /* Keeps the first finding of a run. */
-static void expect(bool is_equal, const char *format, ...)
+__attribute__((format(printf, 2, 3))) static void expect(bool is_equal, const char *format, ...)
 {
+    char text[160];
     va_list args;
 
     if (is_equal || mismatch[0])
         return;
-    int len = snprintf(mismatch, sizeof(mismatch), "byte %zu, %" PRIu64 " ms: ", world.at, world.now_ms);
     va_start(args, format);
-    vsnprintf(mismatch + len, sizeof(mismatch) - (size_t)len, format, args);
+    (void)vsnprintf(text, sizeof(text), format, args);
     va_end(args);
+    (void)snprintf(mismatch, sizeof(mismatch), "byte %zu, %" PRIu64 " ms: %s", world.at, world.now_ms, text);
 }
 
 static uint8_t next_byte(void)
@@ -251,6 +252,7 @@ static uint64_t pick_source(int from)
 static struct naive_frame build_frame(size_t i, int from)
 {
     static const uint32_t lengths[] = {14, 60, 60, 64, 65, 500, MTU + 14, MTU + 18, MTU + 19, 1600};
+    static const uint8_t ethertypes[][2] = {{0x08, 0x00}, {0x81, 0x00}, {0x88, 0xA8}, {0x86, 0xDD}};
     static const uint8_t tail[2048];
     unsigned shape = next_byte();
     struct naive_frame naive = {
@@ -264,7 +266,8 @@ static struct naive_frame build_frame(size_t i, int from)
 
     mac_store(head, naive.destination);
     mac_store(head + MAC_LEN, naive.source);
-    memcpy(head + 12, (shape & 3) == 1 ? "\x81\x00" : (shape & 3) == 2 ? "\x88\xA8" : "\x08\x00", 2);
+    head[12] = ethertypes[shape & 3][0];
+    head[13] = ethertypes[shape & 3][1];
     memset(frame, 0, sizeof(*frame));
     frame->head = head;
     frame->len = naive.len;

@@ -200,10 +200,10 @@ static void static_entry_is_neither_moved_nor_aged_nor_flushed(void **state)
 {
     (void)state;
     assert_true(fdb_add_static(fdb, MAC(1), &vm[0].port));
-    fdb_learn(fdb, MAC(1), &vm[1].port, 10 * FDB_AGE_MS);
-    fdb_learn(fdb, MAC(2), &vm[1].port, 10 * FDB_AGE_MS);
-    fdb_age(fdb, 100 * FDB_AGE_MS);
-    fdb_learn(fdb, MAC(3), &vm[1].port, 100 * FDB_AGE_MS);
+    fdb_learn(fdb, MAC(1), &vm[1].port, UINT64_C(10) * FDB_AGE_MS);
+    fdb_learn(fdb, MAC(2), &vm[1].port, UINT64_C(10) * FDB_AGE_MS);
+    fdb_age(fdb, UINT64_C(100) * FDB_AGE_MS);
+    fdb_learn(fdb, MAC(3), &vm[1].port, UINT64_C(100) * FDB_AGE_MS);
     assert_int_equal(fdb_flush(fdb), 1);
     assert_ptr_equal(fdb_find(fdb, MAC(1)), &vm[0].port);
     assert_int_equal(fdb_last_flap(fdb)->count, 0);
@@ -212,6 +212,20 @@ static void static_entry_is_neither_moved_nor_aged_nor_flushed(void **state)
     fdb_remove_static(fdb, MAC(1));
     assert_null(fdb_find(fdb, MAC(1)));
     assert_false(fdb_is_static_elsewhere(fdb, MAC(1), &vm[1].port));
+}
+
+static void statics_of_one_port_go_together(void **state)
+{
+    (void)state;
+    assert_true(fdb_add_static(fdb, MAC(1), &vm[0].port));
+    assert_true(fdb_add_static(fdb, MAC(2), &vm[0].port));
+    assert_true(fdb_add_static(fdb, MAC(3), &vm[1].port));
+    fdb_learn(fdb, MAC(4), &vm[0].port, 0);
+    fdb_remove_statics(fdb, &vm[0].port);
+    assert_null(fdb_find(fdb, MAC(1)));
+    assert_null(fdb_find(fdb, MAC(2)));
+    assert_ptr_equal(fdb_find(fdb, MAC(3)), &vm[1].port);
+    assert_ptr_equal(fdb_find(fdb, MAC(4)), &vm[0].port);
 }
 
 static void group_and_zero_cannot_be_static(void **state)
@@ -276,7 +290,7 @@ static void T10_uplink_never_takes_over_a_vm_that_is_up(void **state)
 {
     (void)state;
     fdb_learn(fdb, MAC(1), &vm[0].port, 0);
-    fdb_learn(fdb, MAC(1), &uplink.port, 10 * FDB_HOLD_MS);
+    fdb_learn(fdb, MAC(1), &uplink.port, UINT64_C(10) * FDB_HOLD_MS);
     assert_ptr_equal(fdb_find(fdb, MAC(1)), &vm[0].port);
     assert_int_equal(fdb_last_flap(fdb)->count, 1);
     assert_string_equal(fdb_last_flap(fdb)->port, "vm1");
@@ -369,6 +383,7 @@ int main(void)
         WITH_OWN_TABLE(L05_static_entry_has_a_place_in_a_full_table),
         WITH_DEFAULT_TABLE(static_places_are_bounded),
         WITH_DEFAULT_TABLE(static_entry_is_neither_moved_nor_aged_nor_flushed),
+        WITH_DEFAULT_TABLE(statics_of_one_port_go_together),
         WITH_DEFAULT_TABLE(group_and_zero_cannot_be_static),
         WITH_DEFAULT_TABLE(L09_spoofed_address_stays_while_its_port_speaks),
         WITH_DEFAULT_TABLE(T09_silent_address_moves_after_the_hold),
