@@ -309,8 +309,7 @@ static bool read_root(const json_t *root, const char *name, struct loaded *loade
         snprintf(why, why_size, "it must be an object of network, owner and ports");
         return false;
     }
-    if (network_spec_from_json(json_object_get(root, "network"), name, &loaded->spec, &error) < 0 ||
-        network_spec_check(&loaded->spec, &error) < 0) {
+    if (network_spec_from_json(json_object_get(root, "network"), name, &loaded->spec, &error) < 0) {
         snprintf(why, why_size, "/network%s %s", error.field, error.rule);
         return false;
     }
@@ -364,6 +363,7 @@ static ssize_t read_file(const struct state *state, const char *name, char **ret
 static bool load_file(const struct state *state, const char *file, struct loaded *loaded,
                       bool *ret_is_damaged, char *why, size_t why_size)
 {
+    struct spec_error error = {.field = ""};
     char name[FILE_NAME_SIZE], sentence[256], *text;
     int line = 1;
 
@@ -383,7 +383,12 @@ static bool load_file(const struct state *state, const char *file, struct loaded
     }
     bool is_read = read_root(root, name, loaded, why, why_size);
     json_decref(root);
-    return is_read;
+    if (!is_read || network_spec_check(&loaded->spec, &error) == 0)
+        return is_read;
+    /* Not damaged: it made sense once, to another build or on another system, and may again. */
+    *ret_is_damaged = false;
+    snprintf(why, why_size, "/network%s %s", error.field, error.rule);
+    return false;
 }
 
 /* Keeps the file for a person, under a name that is never loaded. */
