@@ -1,0 +1,173 @@
+/* api/network_spec.c - what a network is by default, and which combinations make sense */
+#include "api/network_spec.h"
+
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "api/address.h"
+#include "api/offer.h"
+#include "api/spec_json.h"
+
+static const char *const mode_names[] = {"shared", "host", "bridged", "internal"};
+static const char *const uplink_names[] = {"auto", "none", "user", "tap", "vmnet"};
+
+_Static_assert(sizeof(mode_names) / sizeof(mode_names[0]) == MODE_N, "a name for each mode");
+_Static_assert(sizeof(uplink_names) / sizeof(uplink_names[0]) == WANT_N, "a name for each uplink");
+
+/* Rows are modes: what may carry them. */
+static const bool fits[MODE_N][WANT_N] = {
+    [MODE_SHARED] = {[WANT_AUTO] = true, [WANT_USER] = true, [WANT_VMNET] = true},
+    [MODE_HOST] = {[WANT_AUTO] = true, [WANT_TAP] = true, [WANT_VMNET] = true},
+    [MODE_BRIDGED] = {[WANT_AUTO] = true, [WANT_TAP] = true, [WANT_VMNET] = true},
+    [MODE_INTERNAL] = {[WANT_AUTO] = true, [WANT_NONE] = true},
+};
+
+const char *network_mode_name(enum network_mode mode)
+{
+    return (unsigned)mode < MODE_N ? mode_names[mode] : "unknown";
+}
+
+const char *network_uplink_name(enum network_uplink uplink)
+{
+    return (unsigned)uplink < WANT_N ? uplink_names[uplink] : "unknown";
+}
+
+void network_spec_init(struct network_spec *spec, const char *name, enum network_mode mode)
+{
+    memset(spec, 0, sizeof(*spec)); /* padding too: it travels as it lies */
+    snprintf(spec->name, sizeof(spec->name), "%s", name);
+    spec->mode = mode;
+    spec->uplink = WANT_AUTO;
+    spec->mtu = 1500;
+    spec->sockets.stream = true;
+    spec->sockets.datagram = true;
+    spec->sockets.mode = 0600;
+    if (mode != MODE_SHARED && mode != MODE_HOST)
+        return;
+    /* 192.168.105/24 is what socket_vmnet has made people expect; host differs so that both can run. */
+    spec->ipv4.gateway = mode == MODE_SHARED ? 0xC0A86901 : 0xC0A86A01;
+    spec->ipv4.netmask = 0xFFFFFF00;
+    spec->ipv4.dhcp_end = (spec->ipv4.gateway | ~spec->ipv4.netmask) - 1;
+    spec->ipv4.dhcp = mode == MODE_SHARED;
+}
+
+static int refuse(struct spec_error *error, const char *field, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+static int refuse(struct spec_error *error, const char *field, const char *format, ...)
+{
+    va_list args;
+
+    snprintf(error->field, sizeof(error->field), "%s", field);
+    va_start(args, format);
+    vsnprintf(error->rule, sizeof(error->rule), format, args);
+    va_end(args);
+    return -1;
+}
+
+static int check_uplink(const struct network_spec *spec, struct spec_error *error)
+{
+    const char *mode = network_mode_name(spec->mode), *uplink = network_uplink_name(spec->uplink);
+    const char *why = offer_refusal_of_mode(spec->mode);
+
+    if (!fits[spec->mode][spec->uplink]) {
+        char list[64] = "";
+        for (int i = 0; i < WANT_N; i++) {
+            size_t len = strlen(list);
+            if (fits[spec->mode][i])
+                snprintf(list + len, sizeof(list) - len, "%s\"%s\"", len ? ", " : "", uplink_names[i]);
+        }
+        return refuse(error, "/uplink", "\"%s\" does not go with \"mode\": \"%s\", which takes %s", uplink,
+                      mode, list);
+    }
+    if (why)
+        return refuse(error, "/mode", "\"%s\" cannot be had: %s", mode, why);
+    why = offer_refusal_of_uplink(spec->uplink);
+    if (why)
+        return refuse(error, "/uplink", "\"%s\" cannot be had: %s", uplink, why);
+    if (spec->mode == MODE_BRIDGED && !spec->interface[0])
+        return refuse(error, "/interface", "must name the host interface when \"mode\" is \"bridged\"");
+    if (spec->mode != MODE_BRIDGED && spec->interface[0])
+        return refuse(error, "/interface", "must be null unless \"mode\" is \"bridged\", which this is not");
+    return 0;
+}
+
+static int check_ipv4(const struct network_spec *spec, struct spec_error *error)
+{
+    uint32_t hosts = ~spec->ipv4.netmask, gateway = spec->ipv4.gateway, end = spec->ipv4.dhcp_end;
+    bool is_tap =
+        spec->uplink == WANT_TAP || (spec->uplink == WANT_AUTO && offer_refusal_of_uplink(WANT_VMNET));
+
+    if (!gateway) {
+        if (spec->mode == MODE_SHARED || spec->mode == MODE_HOST)
+            return refuse(error, "/ipv4", "must not be null when \"mode\" is \"%s\"",
+                          network_mode_name(spec->mode));
+        return 0;
+    }
+    if (!ipv4_is_host(gateway) || (gateway & hosts) == 0 || (gateway & hosts) == hosts)
+        return refuse(error, "/ipv4/gateway",
+                      "must be a unicast address inside its subnet, neither its first nor "
+                      "its last");
+    if ((end & ~hosts) != (gateway & ~hosts) || (end & hosts) == hosts || end <= gateway)
+        return refuse(error, "/ipv4/dhcp_end",
+                      "must be in the gateway's subnet, behind the gateway and before the "
+                      "last address");
+    if (spec->ipv4.dhcp && (spec->mode == MODE_INTERNAL || spec->mode == MODE_BRIDGED))
+        return refuse(error, "/ipv4/dhcp",
+                      "must not be true when \"mode\" is \"%s\": nothing there serves DHCP",
+                      network_mode_name(spec->mode));
+    if (spec->ipv4.dhcp && spec->mode == MODE_HOST && is_tap)
+        return refuse(error, "/ipv4/dhcp",
+                      "must not be true with the uplink \"tap\" for now: nothing there serves "
+                      "DHCP");
+    return 0;
+}
+
+/* Libslirp alone does these, and "auto" becomes it (DESIGN: shared -> vmnet where it can start, else user).
+ */
+static bool is_user(const struct network_spec *spec)
+{
+    return spec->mode == MODE_SHARED && (spec->uplink == WANT_USER || spec->uplink == WANT_AUTO);
+}
+
+static int check_forward(const struct network_spec *spec, uint32_t i, struct spec_error *error)
+{
+    const struct network_forward *forward = &spec->forwards[i];
+    uint32_t hosts = ~spec->ipv4.netmask;
+    char field[64];
+
+    snprintf(field, sizeof(field), "/forwards/%u/guest", i);
+    if ((forward->guest_ip & ~hosts) != (spec->ipv4.gateway & ~hosts) || (forward->guest_ip & hosts) == 0 ||
+        (forward->guest_ip & hosts) == hosts || forward->guest_ip == spec->ipv4.gateway)
+        return refuse(error, field, "must be a guest's address in the network's subnet");
+    for (uint32_t j = 0; j < i; j++) {
+        const struct network_forward *other = &spec->forwards[j];
+        snprintf(field, sizeof(field), "/forwards/%u/host", i);
+        if (other->is_udp == forward->is_udp && other->host_ip == forward->host_ip &&
+            other->host_port == forward->host_port)
+            return refuse(error, field, "must differ from that of /forwards/%u", j);
+    }
+    return 0;
+}
+
+int network_spec_check(const struct network_spec *spec, struct spec_error *ret_error)
+{
+    if (check_uplink(spec, ret_error) < 0 || check_ipv4(spec, ret_error) < 0)
+        return -1;
+    if (spec->n_forwards && !is_user(spec))
+        return refuse(ret_error, "/forwards",
+                      "must be empty unless the uplink is \"user\" (or \"mode\" is "
+                      "\"shared\" and \"uplink\" is \"auto\"), which this is not");
+    if (spec->host_loopback && !is_user(spec))
+        return refuse(ret_error, "/host_loopback",
+                      "must be false unless the uplink is \"user\", which this is not");
+    if (spec->ipv6.has_prefix && !is_user(spec))
+        return refuse(ret_error, "/ipv6/prefix",
+                      "must be null unless the uplink is \"user\", which this is not");
+    for (uint32_t i = 0; i < spec->n_forwards; i++) {
+        if (check_forward(spec, i, ret_error) < 0)
+            return -1;
+    }
+    return 0;
+}
