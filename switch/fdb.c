@@ -306,7 +306,8 @@ void fdb_learn(struct fdb *fdb, uint64_t mac, struct port *port, uint64_t now_ms
 
 void fdb_age(struct fdb *fdb, uint64_t now_ms)
 {
-    /* Upwards: a port that loses entries goes to a count already visited. */
+    /* One look at every port that has entries, and one at every entry that goes. Upwards, because a port
+     * that loses entries goes to a count already visited. */
     for (uint32_t n = 1; n <= fdb->n_most; n++) {
         struct port *next = NULL;
         for (struct port *port = fdb->by_count[n].first; port; port = next) {

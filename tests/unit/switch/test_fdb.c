@@ -165,6 +165,7 @@ static void full_table_takes_from_the_uplink_before_an_equal_vm(void **state)
     assert_int_equal(vm[0].port.fdb.n_learned, 2);
 }
 
+/* Static entries have their own places, so no learned one has to go, but for the same address. */
 static void L05_static_entry_has_a_place_in_a_full_table(void **state)
 {
     (void)state;
@@ -174,7 +175,6 @@ static void L05_static_entry_has_a_place_in_a_full_table(void **state)
     assert_true(fdb_add_static(fdb, MAC(50), &vm[5].port));
     assert_int_equal(fdb_n_learned(fdb), 4);
 
-    /* The learned entry for the same address goes. */
     assert_true(fdb_add_static(fdb, MAC(2), &vm[5].port));
     assert_int_equal(fdb_n_learned(fdb), 3);
     assert_ptr_equal(fdb_find(fdb, MAC(2)), &vm[5].port);
