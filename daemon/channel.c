@@ -159,8 +159,10 @@ int channel_flush(struct channel *channel)
         channel->out_at += (uint64_t)n;
         sent += (size_t)n;
     }
-    channel->out_len -= sent;
-    memmove(channel->out, channel->out + sent, channel->out_len);
+    if (sent > 0) {
+        channel->out_len -= sent;
+        memmove(channel->out, channel->out + sent, channel->out_len);
+    }
     return channel->error;
 }
 
