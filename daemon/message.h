@@ -110,6 +110,9 @@ struct port_change_order {
 struct port_name_order {
     char port[PORT_NAME_SIZE];
 };
+struct query { /* MSG_SNAPSHOT comes always */
+    bool ports, fdb;
+};
 struct attach_order { /* carries the data socket; MSG_LEASE with the same id follows at once with the lease */
     char port[PORT_NAME_SIZE]; /* "": make a name */
     bool persist;
@@ -179,7 +182,7 @@ struct fdb_page {
     X(ATTACH, sizeof(struct attach_order))                                                                   \
     X(LEASE, 0) /* + fd */                                                                                   \
     X(FLUSH, 0)                                                                                              \
-    X(QUERY, 0)                                                                                              \
+    X(QUERY, sizeof(struct query))                                                                           \
     X(UPLINK, sizeof(struct uplink_order))                                                                   \
     X(UPLINK_REPORT, sizeof(struct uplink_report))                                                           \
     X(UPLINK_WANTED, 0) /* network -> control: open it, or open it again */                                  \

@@ -1,0 +1,337 @@
+/* daemon/attach.c - attach.sock: plugs in a descriptor that a client passes
+ *
+ * The good path: connect -> one JSON line with one descriptor -> the right to attach is checked -> both the
+ * descriptor and this connection go to the network process -> one JSON line back. The connection is the
+ * lease: its end detaches the port unless "persist" was said. What can go wrong: too many clients, a line too
+ * long or too late, no or several descriptors, no right: each gets one line of problem and is closed.
+ * Descriptors never outlive their client.
+ */
+#include "daemon/control_internal.h"
+
+#include <errno.h>
+#include <grp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "io/link.h"
+#include "io/listener.h"
+#include "io/socket.h"
+
+enum {
+    LINE_MAX_BYTES = 4096,
+    LINE_TIMEOUT_MS = 5000,
+    PENDING_MAX = 32, /* connections that have not said their line yet */
+    PENDING_PER_UID_MAX = 8,
+};
+
+struct attach_client {
+    struct attach_client *next;
+    struct attach_server *server;
+    uv_poll_t poll;
+    uv_timer_t timer;
+    unsigned n_handles;
+    int fd;
+    int data_fd;
+    unsigned n_fds;
+    struct peer peer;
+    size_t len;
+    bool is_asking; /* the network has been asked */
+    bool is_closed;
+    char network[NETWORK_NAME_SIZE];
+    char line[LINE_MAX_BYTES];
+};
+
+struct attach_server {
+    struct control *control;
+    struct listener *listener;
+    struct attach_client *clients;
+    struct log_limit log;
+    bool is_closing;
+};
+
+struct wanted {
+    const char *network, *kind, *port;
+    int persist;
+};
+
+/* ---- life of a client ---- */
+
+static void on_handle_closed(uv_handle_t *handle)
+{
+    struct attach_client *client = handle->data;
+    if (--client->n_handles > 0)
+        return;
+    struct attach_client **at = &client->server->clients;
+    struct attach_server *server = client->server;
+    while (*at != client)
+        at = &(*at)->next;
+    *at = client->next;
+    close(client->fd);
+    if (client->data_fd >= 0)
+        close(client->data_fd);
+    free(client);
+    if (server->is_closing && !server->clients)
+        free(server);
+}
+
+static void client_close(struct attach_client *client)
+{
+    if (client->is_closed)
+        return;
+    client->is_closed = true;
+    uv_close((uv_handle_t *)&client->poll, on_handle_closed);
+    uv_close((uv_handle_t *)&client->timer, on_handle_closed);
+}
+
+/* Sends one line; takes 'body'. A client that does not take 4 KiB at once loses it. */
+static void send_line(struct attach_client *client, json_t *body)
+{
+    char *text = body ? json_dumps(body, JSON_COMPACT) : NULL;
+    char line[LINE_MAX_BYTES];
+    if (text) {
+        int n = snprintf(line, sizeof(line), "%s\n", text);
+        if (n > 0 && (size_t)n < sizeof(line))
+            send(client->fd, line, (size_t)n, MSG_DONTWAIT | MSG_NOSIGNAL);
+    }
+    free(text);
+    json_decref(body);
+}
+
+static void refuse(struct attach_client *client, unsigned status, const char *detail, const char *next_step)
+{
+    static const char *const titles[] = {"Bad Request", "Forbidden", "Not Found", "Conflict",
+                                         "Unprocessable Content"};
+    const char *title = status == 400   ? titles[0]
+                        : status == 403 ? titles[1]
+                        : status == 404 ? titles[2]
+                        : status == 409 ? titles[3]
+                        : status == 422 ? titles[4]
+                                        : "Service Unavailable";
+    uint32_t suppressed;
+    if (log_allowed(&client->server->log, uv_now(client->poll.loop), &suppressed))
+        log_audit("attach by uid %d refused: %u %s", client->peer.is_known ? (int)client->peer.uid : -1,
+                  status, detail);
+    send_line(client, json_pack("{s:i, s:s, s:s, s:s*}", "status", (int)status, "title", title, "detail",
+                                detail, "next_step", next_step));
+    client_close(client);
+}
+
+/* ---- the line ---- */
+
+static bool is_member_of(int fd, const char *group)
+{
+    const struct group *entry = group[0] ? getgrnam(group) : NULL;
+    return entry && peer_is_member(fd, entry->gr_gid);
+}
+
+/* Root, the API's group, the network's group, and the network's owner. What root made is owned by the service
+ * user only as far as its process goes. */
+static bool may_attach(const struct attach_client *client, const struct managed *m)
+{
+    const struct hello *hello = &client->server->control->hello;
+    const struct peer *peer = &client->peer;
+    if (!peer->is_known)
+        return false;
+    if (peer->uid == 0 || (hello->has_api_group && peer_is_member(client->fd, (gid_t)hello->api_gid)))
+        return true;
+    if (peer->uid == m->uid && !(hello->is_root && m->uid == hello->service_uid))
+        return true;
+    return is_member_of(client->fd, m->spec.sockets.group);
+}
+
+static void on_attached(void *ctx, struct message *answer)
+{
+    struct attach_client *client = ctx;
+    const struct done *done = ask_done(answer);
+    client->is_asking = false;
+    if (client->is_closed) /* the server ends */
+        return;
+    if (!done) {
+        refuse(client, 503, "the network's process has not answered within 1 s", "GET /v1/health says why");
+    } else if (done->status) {
+        refuse(client, done->status, done->why, NULL);
+    } else {
+        log_audit("attach by uid %d: port %s", client->peer.is_known ? (int)client->peer.uid : -1,
+                  done->port);
+        send_line(client, json_pack("{s:s, s:s}", "network", client->network, "port", done->port));
+        client_close(client); /* our copy of the connection; the network has the lease */
+    }
+}
+
+static void ask_network(struct attach_client *client, struct managed *m, const struct wanted *wanted)
+{
+    struct attach_order order = {.persist = wanted->persist, .peer = client->peer};
+    const int lease_fd = dup(client->fd);
+    if (lease_fd < 0) {
+        refuse(client, 503, "no descriptors left", "try again later");
+        return;
+    }
+    if (wanted->port)
+        snprintf(order.port, sizeof(order.port), "%s", wanted->port);
+    uv_poll_stop(&client->poll);
+    uv_timer_stop(&client->timer);
+    client->is_asking = true;
+    snprintf(client->network, sizeof(client->network), "%s", m->spec.name);
+    struct asks *asks = &client->server->control->asks;
+    /* The pair shares an id: the one that the second message, the question, will get. */
+    channel_uv_send(m->channel, MSG_ATTACH, asks->next_id + 1, &order, sizeof(order), client->data_fd);
+    client->data_fd = -1;
+    asks_send(asks, m->channel, MSG_LEASE, NULL, 0, lease_fd, ASK_NETWORK_MS, on_attached, client);
+}
+
+static void check_and_ask(struct attach_client *client, const struct wanted *wanted)
+{
+    enum link_kind kind;
+    struct managed *m =
+        port_name_is_valid(wanted->network) ? managed_find(client->server->control, wanted->network) : NULL;
+    int r;
+    if (client->n_fds != 1 || client->data_fd < 0) {
+        refuse(client, 422,
+               client->n_fds ? "more than one descriptor came with the line"
+                             : "no descriptor came with the line",
+               "pass exactly one connected AF_UNIX socket as SCM_RIGHTS");
+    } else if (!m) {
+        refuse(client, 404, "there is no such network", "GET /v1/networks lists them");
+    } else if (!may_attach(client, m)) {
+        refuse(client, 403, "this user may not attach to the network",
+               "be root, a member of the group vmswitch or of the network's group, or the network's owner");
+    } else if ((r = socket_check(client->data_fd, &kind)) < 0) {
+        refuse(client, 422, socket_check_message(r),
+               "pass one end of a socketpair, or a connected AF_UNIX socket");
+    } else if (wanted->kind && strcmp(wanted->kind, link_kind_name(kind)) != 0) {
+        refuse(client, 422, "\"kind\" is not the kind of the socket that was passed",
+               "leave it out, or pass a socket of that kind");
+    } else if (wanted->port && !port_name_is_valid(wanted->port)) {
+        refuse(client, 400, "\"port\" must match [a-z0-9][a-z0-9_-]{0,31}", NULL);
+    } else if (!m->channel) {
+        refuse(client, 503, "the network does not run now", "GET /v1/health says why");
+    } else {
+        ask_network(client, m, wanted);
+    }
+}
+
+static void parse_line(struct attach_client *client, size_t len)
+{
+    char why[160], detail[256];
+    json_error_t error;
+    struct wanted wanted = {.persist = 0};
+    int line;
+    json_t *object = json_parse_limited(client->line, len, why, sizeof(why), &line);
+    if (!object) {
+        snprintf(detail, sizeof(detail), "the line is not valid JSON: %s", why);
+        refuse(client, 400, detail, "send {\"network\": NAME} and a newline");
+    } else if (json_unpack_ex(object, &error, JSON_STRICT, "{s:s, s?s, s?s, s?b}", "network", &wanted.network,
+                              "kind", &wanted.kind, "port", &wanted.port, "persist", &wanted.persist) < 0) {
+        snprintf(detail, sizeof(detail),
+                 "the line must hold network, and may hold kind, port, persist: %.120s", error.text);
+        refuse(client, 400, detail, NULL);
+    } else {
+        check_and_ask(client, &wanted);
+    }
+    json_decref(object);
+}
+
+static void take_data_fd(struct attach_client *client, int fd, unsigned extra)
+{
+    client->n_fds += extra + (fd >= 0);
+    if (fd < 0)
+        return;
+    if (client->data_fd < 0)
+        client->data_fd = fd;
+    else
+        close(fd);
+}
+
+static void on_readable(uv_poll_t *poll, int status, int events)
+{
+    struct attach_client *client = poll->data;
+    int fd = -1;
+    unsigned extra = 0;
+    (void)status;
+    (void)events;
+    long n = socket_receive_fd(client->fd, client->line + client->len, sizeof(client->line) - client->len,
+                               &fd, &extra);
+    take_data_fd(client, fd, extra);
+    if (n == -EAGAIN || n == -EINTR)
+        return;
+    if (n <= 0) {
+        client_close(client);
+        return;
+    }
+    client->len += (size_t)n;
+    const char *end = memchr(client->line, '\n', client->len);
+    if (end)
+        parse_line(client, (size_t)(end - client->line));
+    else if (client->len == sizeof(client->line))
+        refuse(client, 400, "the line is longer than 4095 bytes", NULL);
+}
+
+static void on_too_late(uv_timer_t *timer)
+{
+    refuse(timer->data, 400, "no line came within 5 s", NULL);
+}
+
+/* ---- clients come ---- */
+
+static bool is_one_too_many(const struct attach_server *server, const struct peer *peer)
+{
+    unsigned n = 0, n_same = 0;
+    for (const struct attach_client *client = server->clients; client; client = client->next) {
+        n += !client->is_closed;
+        n_same += !client->is_closed && client->peer.uid == peer->uid;
+    }
+    return n >= PENDING_MAX || (peer->uid != 0 && n_same >= PENDING_PER_UID_MAX);
+}
+
+static void on_accept(void *ctx, int fd)
+{
+    struct attach_server *server = ctx;
+    struct peer peer;
+    peer_of(fd, &peer);
+    struct attach_client *client = is_one_too_many(server, &peer) ? NULL : calloc(1, sizeof(*client));
+    if (!client || uv_poll_init(&server->control->loop, &client->poll, fd) < 0) {
+        free(client);
+        close(fd);
+        return;
+    }
+    uv_timer_init(&server->control->loop, &client->timer);
+    client->poll.data = client->timer.data = client;
+    client->n_handles = 2;
+    client->server = server;
+    client->fd = fd;
+    client->data_fd = -1;
+    client->peer = peer;
+    client->next = server->clients;
+    server->clients = client;
+    uv_poll_start(&client->poll, UV_READABLE, on_readable);
+    uv_timer_start(&client->timer, on_too_late, LINE_TIMEOUT_MS, 0);
+}
+
+int attach_open(struct attach_server **ret_server, struct control *control, int fd)
+{
+    struct attach_server *server = calloc(1, sizeof(*server));
+    if (!server)
+        return UV_ENOMEM;
+    server->control = control;
+    int r = listener_open(&server->listener, &control->loop, fd, on_accept, server);
+    if (r < 0) {
+        free(server);
+        return r;
+    }
+    *ret_server = server;
+    return 0;
+}
+
+void attach_close(struct attach_server *server)
+{
+    server->is_closing = true;
+    listener_close(server->listener);
+    if (!server->clients)
+        free(server);
+    else
+        for (struct attach_client *client = server->clients; client; client = client->next)
+            client_close(client);
+}

@@ -1,0 +1,362 @@
+/* daemon/control.c - the control role: the API, the configuration, and who should be running
+ *
+ * The good path: the monitor says hello, hands over the two listeners, the open configuration file and what
+ * runs already, then says begin -> configuration and state are read -> what runs is adopted, the rest started
+ * -> the API is served until the monitor's channel ends.
+ */
+#include "daemon/control_internal.h"
+
+#include <grp.h>
+#include <pwd.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "daemon/roles.h"
+
+static void end(struct control *control, int exit_code)
+{
+    control->exit_code = exit_code;
+    uv_stop(&control->loop);
+}
+
+int control_resolve_uplink(const struct control *control, const struct network_spec *spec,
+                           enum network_uplink *ret_uplink, struct spec_error *ret_error)
+{
+    enum network_uplink want = spec->uplink;
+    if (want == WANT_AUTO)
+        want = spec->mode == MODE_SHARED ? WANT_USER : spec->mode == MODE_INTERNAL ? WANT_NONE : WANT_TAP;
+    *ret_error = (struct spec_error){.field = "/uplink"};
+    if (want == WANT_TAP && !control->hello.is_root)
+        snprintf(ret_error->rule, sizeof(ret_error->rule),
+                 "a tap uplink needs a vmswitchd that was started as root; this one was not: use mode shared "
+                 "or internal");
+    else if (spec->mode == MODE_BRIDGED)
+        snprintf(ret_error->rule, sizeof(ret_error->rule),
+                 "mode bridged is not available on this system yet");
+    else if (want == WANT_VMNET)
+        snprintf(ret_error->rule, sizeof(ret_error->rule),
+                 "the vmnet uplink is not available on this system");
+    else {
+        *ret_uplink = want;
+        return 0;
+    }
+    return -1;
+}
+
+/* ---- what should run ---- */
+
+static int add_configured(struct control *control, const struct network_config *nc)
+{
+    uint32_t uid = control->hello.service_uid, gid = control->hello.service_gid;
+    if (nc->user[0]) {
+        const struct passwd *user = getpwnam(nc->user);
+        if (!user || user->pw_uid == 0) {
+            log_error("%s: network %s: user: %s %s", control->hello.config_path, nc->spec.name, nc->user,
+                      user ? "has uid 0, and no network runs as root" : "does not exist");
+            return -1;
+        }
+        uid = user->pw_uid;
+        gid = user->pw_gid;
+    }
+    struct managed *m = managed_add(control, &nc->spec, SOURCE_CONFIG, uid, gid);
+    if (!m)
+        return -1;
+    m->n_ports = nc->n_ports;
+    memcpy(m->ports, nc->ports, nc->n_ports * sizeof(*nc->ports));
+    return 0;
+}
+
+static int load_config(struct control *control)
+{
+    char why[CONFIG_WHY_SIZE];
+    if (control->config_fd < 0)
+        return 0;
+    if (config_load(control->config_fd, control->hello.config_path, &control->config, why, sizeof(why)) < 0) {
+        log_error("%s", why);
+        return -1;
+    }
+    if (control->config.has_log_level)
+        log_set_level(control->config.log_level);
+    for (uint32_t i = 0; i < control->config.n_networks; i++)
+        if (add_configured(control, &control->config.networks[i]) < 0)
+            return -1;
+    return 0;
+}
+
+static void on_kept_network(void *ctx, const struct state_network *kept)
+{
+    struct control *control = ctx;
+    if (managed_find(control, kept->spec->name)) {
+        log_warn("network %s: the configuration file's is used, not the one made over the API",
+                 kept->spec->name);
+        return;
+    }
+    const bool is_ours = !control->hello.is_root || kept->uid == 0;
+    struct managed *m =
+        control->n_networks < NETWORKS_MAX
+            ? managed_add(control, kept->spec, SOURCE_API, is_ours ? control->hello.service_uid : kept->uid,
+                          is_ours ? control->hello.service_gid : kept->gid)
+            : NULL;
+    if (!m) {
+        log_error("network %s: left out: %u networks are the limit", kept->spec->name, NETWORKS_MAX);
+        return;
+    }
+    m->n_ports = kept->n_ports;
+    memcpy(m->ports, kept->ports, kept->n_ports * sizeof(*kept->ports));
+}
+
+static void on_damaged(void *ctx, const char *file, const char *why)
+{
+    (void)ctx;
+    (void)file;
+    log_error("%s", why);
+}
+
+static int load_state(struct control *control)
+{
+    static const struct state_visitor visitor = {.on_network = on_kept_network, .on_damaged = on_damaged};
+    char why[STATE_WHY_SIZE];
+    if (state_open(&control->state, control->hello.state_dir, why, sizeof(why)) < 0 ||
+        state_load_all(control->state, &visitor, control, why, sizeof(why)) < 0) {
+        log_error("%s", why);
+        return -1;
+    }
+    if (control->config_fd < 0 && !managed_find(control, "shared")) {
+        struct network_spec spec;
+        network_spec_init(&spec, "shared", MODE_SHARED);
+        if (!managed_add(control, &spec, SOURCE_DEFAULT, control->hello.service_uid,
+                         control->hello.service_gid))
+            return -1;
+    }
+    return 0;
+}
+
+/* ---- what runs ---- */
+
+static struct orphan *take_orphan(struct control *control, enum role role, const char *name)
+{
+    for (struct orphan **at = &control->orphans; *at; at = &(*at)->next) {
+        struct orphan *orphan = *at;
+        if (orphan->running.child.role != role || strcmp(orphan->running.child.name, name) != 0)
+            continue;
+        *at = orphan->next;
+        return orphan;
+    }
+    return NULL;
+}
+
+static void orphan_free(struct orphan *orphan)
+{
+    if (orphan->fd >= 0)
+        close(orphan->fd);
+    free(orphan);
+}
+
+static void start_or_adopt(struct control *control, struct managed *m)
+{
+    struct orphan *network = take_orphan(control, ROLE_NETWORK, m->spec.name);
+    struct orphan *uplink = take_orphan(control, ROLE_UPLINK, m->spec.name);
+    if (uplink) {
+        uplink_adopt(m, uplink);
+        orphan_free(uplink);
+    }
+    if (network) {
+        managed_adopt(m, network);
+        orphan_free(network);
+    } else {
+        managed_start(m);
+    }
+}
+
+/* What runs and is wanted by nobody. */
+static void stop_orphans(struct control *control)
+{
+    for (struct orphan *orphan; (orphan = control->orphans);) {
+        control->orphans = orphan->next;
+        struct unbind_request unbind = {.port = ""};
+        memcpy(unbind.network, orphan->running.child.name, sizeof(unbind.network));
+        log_warn("%s %s runs and is not wanted: stopped",
+                 orphan->running.child.role == ROLE_UPLINK ? "uplink" : "network",
+                 orphan->running.child.name);
+        channel_uv_send(control->monitor, MSG_STOP, 0, &orphan->running.child, sizeof(orphan->running.child),
+                        -1);
+        channel_uv_send(control->monitor, MSG_UNBIND, 0, &unbind, sizeof(unbind), -1);
+        orphan_free(orphan);
+    }
+}
+
+static void begin(struct control *control)
+{
+    int r;
+    control->has_begun = true;
+    if (load_config(control) < 0) {
+        end(control, EXIT_CONFIG);
+        return;
+    }
+    if (load_state(control) < 0) {
+        end(control, EXIT_FAILED);
+        return;
+    }
+    for (struct managed *m = control->networks; m; m = m->next)
+        start_or_adopt(control, m);
+    stop_orphans(control);
+    r = api_server_open(&control->api, &control->loop, control->api_fd, &control_api_ops, control);
+    if (r == 0) {
+        control->api_fd = -1;
+        r = attach_open(&control->attach, control, control->attach_fd);
+    }
+    if (r < 0) {
+        log_error("the API could not be opened: %s", uv_strerror(r));
+        end(control, EXIT_FAILED);
+        return;
+    }
+    control->attach_fd = -1;
+    log_info("vmswitchd %s ready: API at %s/api.sock", VMSWITCH_VERSION, control->hello.runtime_dir);
+}
+
+/* ---- the monitor ---- */
+
+static void take_hello(struct control *control, const struct hello *hello)
+{
+    if (hello->protocol != MESSAGE_PROTOCOL || !message_text_ok(hello->runtime_dir, MESSAGE_PATH_SIZE) ||
+        !message_text_ok(hello->state_dir, MESSAGE_PATH_SIZE) ||
+        !message_text_ok(hello->config_path, MESSAGE_PATH_SIZE)) {
+        log_error("the monitor speaks protocol %u, this is %u", hello->protocol, MESSAGE_PROTOCOL);
+        end(control, EXIT_FAILED);
+        return;
+    }
+    control->hello = *hello;
+    log_set_level((enum log_level)hello->log_level);
+}
+
+static void take_running(struct control *control, struct message *message)
+{
+    struct orphan *orphan = calloc(1, sizeof(*orphan));
+    if (!orphan)
+        return;
+    orphan->running = *(const struct child_running *)message->payload;
+    orphan->fd = message->fd;
+    message->fd = -1;
+    orphan->next = control->orphans;
+    control->orphans = orphan;
+}
+
+static void take_fd(int *slot, struct message *message)
+{
+    if (*slot >= 0)
+        close(*slot);
+    *slot = message->fd;
+    message->fd = -1;
+}
+
+static void take_exited(struct control *control, const struct child_exited *exited)
+{
+    struct managed *m;
+    if (!message_text_ok(exited->child.name, sizeof(exited->child.name)) ||
+        !(m = managed_find(control, exited->child.name)))
+        return;
+    if (exited->child.role == ROLE_UPLINK)
+        uplink_exited(m, exited);
+    else
+        managed_exited(m, exited);
+}
+
+static void on_monitor_message(void *ctx, struct message *message)
+{
+    struct control *control = ctx;
+    switch (message->type) {
+    case MSG_HELLO:
+        take_hello(control, message->payload);
+        break;
+    case MSG_API_LISTENER:
+        take_fd(&control->api_fd, message);
+        break;
+    case MSG_ATTACH_LISTENER:
+        take_fd(&control->attach_fd, message);
+        break;
+    case MSG_CONFIG_FILE:
+        take_fd(&control->config_fd, message);
+        break;
+    case MSG_CHILD_RUNNING:
+        take_running(control, message);
+        break;
+    case MSG_BEGIN:
+        if (!control->has_begun)
+            begin(control);
+        break;
+    case MSG_EXITED:
+        take_exited(control, message->payload);
+        break;
+    default:
+        asks_answer(&control->asks, control->monitor, message);
+    }
+}
+
+static void on_monitor_lost(void *ctx, int error)
+{
+    (void)error;
+    end(ctx, EXIT_OK);
+}
+
+static void on_sigterm(uv_signal_t *handle, int signum)
+{
+    (void)signum;
+    end(handle->data, EXIT_OK);
+}
+
+/* ---- the whole ---- */
+
+static void close_all(struct control *control)
+{
+    if (control->api)
+        api_server_close(control->api);
+    if (control->attach)
+        attach_close(control->attach);
+    asks_close(&control->asks);
+    managed_free_all(control);
+    while (control->orphans) {
+        struct orphan *orphan = control->orphans;
+        control->orphans = orphan->next;
+        orphan_free(orphan);
+    }
+    channel_uv_close(control->monitor);
+    uv_close((uv_handle_t *)&control->sigterm, NULL);
+    const int fds[] = {control->api_fd, control->attach_fd, control->config_fd};
+    for (unsigned i = 0; i < sizeof(fds) / sizeof(fds[0]); i++)
+        if (fds[i] >= 0)
+            close(fds[i]);
+    uv_run(&control->loop, UV_RUN_DEFAULT);
+    uv_loop_close(&control->loop);
+    state_close(control->state);
+    config_deinit(&control->config);
+}
+
+int control_main(int channel_fd)
+{
+    struct control *control = calloc(1, sizeof(*control));
+    if (!control || uv_loop_init(&control->loop) < 0)
+        return EXIT_FAILED;
+    control->api_fd = control->attach_fd = control->config_fd = -1;
+    signal(SIGPIPE, SIG_IGN);
+    signal(SIGINT, SIG_IGN);
+    log_open("control", LOG_INFO);
+    control->started_ms = uv_now(&control->loop);
+    asks_open(&control->asks, &control->loop);
+    uv_signal_init(&control->loop, &control->sigterm);
+    control->sigterm.data = control;
+    uv_signal_start(&control->sigterm, on_sigterm, SIGTERM);
+    int r = channel_uv_open(&control->monitor, &control->loop, channel_fd, on_monitor_message,
+                            on_monitor_lost, control);
+    if (r < 0) {
+        log_error("no channel to the monitor: %s", uv_strerror(r));
+        return EXIT_FAILED;
+    }
+    uv_run(&control->loop, UV_RUN_DEFAULT);
+    close_all(control);
+    const int exit_code = control->exit_code;
+    free(control);
+    return exit_code;
+}

@@ -1,0 +1,213 @@
+/* daemon/control_internal.h - shared by the files of the control role alone
+ *
+ *   control.c           start: what the monitor hands over, configuration, state; the end
+ *   asks.c              questions to other roles that wait for an answer
+ *   control_networks.c  one network: start, sockets, named ports, crash and restart, stop
+ *   control_uplinks.c   its uplink: TAP or process
+ *   control_query.c     snapshots of networks
+ *   control_api.c       the API's operations on networks
+ *   control_ports.c     the API's operations on ports and addresses
+ *   attach.c            passed descriptors
+ */
+#ifndef DAEMON_CONTROL_INTERNAL_H
+#define DAEMON_CONTROL_INTERNAL_H
+
+#include <uv.h>
+
+#include "api/api.h"
+#include "api/spec_json.h"
+#include "api/views.h"
+#include "daemon/channel_uv.h"
+#include "daemon/config.h"
+#include "daemon/message.h"
+#include "daemon/state.h"
+#include "io/log.h"
+
+/* ---- asks.c ---- */
+
+/* 'answer' is NULL if none came in time or the other side is gone. A snapshot calls it for each page; after
+ * any other answer, and after NULL, it is not called again. */
+typedef void ask_fn(void *ctx, struct message *answer);
+
+struct ask;
+struct asks {
+    struct ask *first;
+    uint32_t next_id;
+    uv_timer_t timer;
+};
+
+enum {
+    ASK_NETWORK_MS = 1000, /* a network that does not answer for so long shows as unresponsive */
+    ASK_MONITOR_MS = 5000,
+};
+
+void asks_open(struct asks *asks, uv_loop_t *loop);
+void asks_close(struct asks *asks); /* every open question is answered with NULL */
+
+/* Sends a question; 'fd' (-1: none) is taken. The answer, or NULL, always comes, on a later turn. Returns the
+ * question's id (0 if memory is short: 'fn' was called with NULL already). */
+uint32_t asks_send(struct asks *asks, struct channel_uv *to, uint16_t type, const void *payload, uint32_t len,
+                   int fd, uint64_t timeout_ms, ask_fn *fn, void *ctx);
+
+/* A message that carries an id: gives it to whoever asked 'from'. False: nobody waits for it (any more). */
+bool asks_answer(struct asks *asks, const struct channel_uv *from, struct message *message);
+
+/* The done of an answer, or NULL if there is none: no answer, or not that kind of message. */
+const struct done *ask_done(const struct message *answer);
+
+/* 'to' is gone: its questions are answered with NULL. */
+void asks_lost(struct asks *asks, const struct channel_uv *to);
+
+/* ---- one network ---- */
+
+enum source { SOURCE_API, SOURCE_DEFAULT, SOURCE_CONFIG };
+
+enum phase {
+    PHASE_STOPPED,  /* no process: waits for its restart timer, or for good */
+    PHASE_STARTING, /* asked for, or not all of its sockets are there */
+    PHASE_RUNNING,
+    PHASE_STOPPING, /* told to go; MSG_EXITED comes */
+};
+
+struct waiter {
+    struct waiter *next;
+    struct api_call *call;
+    unsigned status; /* of the success it waits for: 200, 201, 204 */
+};
+
+struct managed {
+    struct managed *next;
+    struct control *control;
+    unsigned refs; /* tasks and questions that point here; freed at 0 once is_gone */
+    bool is_gone;
+
+    struct network_spec spec;   /* as wanted; 'uplink' may be WANT_AUTO */
+    enum network_uplink uplink; /* resolved */
+    enum source source;
+    uint32_t uid, gid; /* whom its processes run as */
+    uint32_t n_ports;
+    struct port_spec ports[NETWORK_PORTS_MAX]; /* the named ones */
+
+    enum phase phase;
+    int32_t pid;
+    struct channel_uv *channel;
+    char failure[MESSAGE_WHY_SIZE]; /* why it does not run, "" if it does */
+    bool is_refused; /* the failure is of its making (a path, a group): trying again is pointless */
+    bool is_new;     /* has not run yet since it was asked for */
+    bool restart_at_once, delete_when_stopped;
+    uint64_t started_ms;
+    struct uplink_retry retry;
+    uv_timer_t restart_timer;
+    struct waiter *waiters; /* calls to answer when it runs, has failed, or is gone */
+
+    struct {
+        int32_t pid;
+        struct channel_uv *channel;
+        bool is_starting, is_ready; /* asked for; has said MSG_UPLINK_READY */
+        bool is_wanted;             /* the network waits for it */
+        bool has_data;              /* the network has an end of its data socket */
+        struct uplink_facts facts;
+    } up;
+};
+
+struct orphan { /* runs since before this control did */
+    struct orphan *next;
+    struct child_running running;
+    int fd;
+};
+
+struct attach_server;
+
+struct control {
+    uv_loop_t loop;
+    uv_signal_t sigterm;
+    struct channel_uv *monitor;
+    struct asks asks;
+    struct hello hello;
+    bool has_begun;
+    int api_fd, attach_fd, config_fd;
+    struct orphan *orphans;
+    struct config config;
+    struct state *state;
+    struct api_server *api;
+    struct attach_server *attach;
+    struct managed *networks;
+    uint32_t n_networks;
+    uint64_t started_ms;
+    int exit_code;
+    bool is_ready_logged;
+};
+
+/* control_networks.c */
+struct managed *managed_find(struct control *control, const char *name);
+/* Makes one that does not run yet; NULL if memory is short. */
+struct managed *managed_add(struct control *control, const struct network_spec *spec, enum source source,
+                            uint32_t uid, uint32_t gid);
+void managed_ref(struct managed *m);
+void managed_unref(struct managed *m);
+void managed_start(struct managed *m);
+void managed_adopt(struct managed *m, struct orphan *orphan); /* takes orphan->fd */
+void managed_stop(struct managed *m); /* then as delete_when_stopped, restart_at_once say */
+void managed_delete(struct managed *m, struct api_call *call); /* answers 204 when it is gone */
+/* Answers 'call' when the network runs or has failed. */
+void managed_wait(struct managed *m, struct api_call *call, unsigned status);
+void managed_exited(struct managed *m, const struct child_exited *exited);
+void managed_send(struct managed *m, uint16_t type, const void *payload, uint32_t len, int fd);
+/* Durable before it returns 0; a negative code else. */
+int managed_save(struct managed *m);
+int managed_forget_state(struct managed *m);
+void managed_free_all(struct control *control);
+
+/* What a put of a named port does in a running network: order, two sockets. 'on_done' gets 0 or a status and
+ * a sentence. */
+typedef void managed_port_done(void *ctx, unsigned status, const char *why);
+void managed_put_port(struct managed *m, const struct port_spec *spec, managed_port_done *on_done, void *ctx);
+void managed_unbind(struct managed *m, const char *port);
+
+/* Resolves 'auto' and says whether this daemon can serve the pair. Returns 0 or -1 with *ret_error. */
+int control_resolve_uplink(const struct control *control, const struct network_spec *spec,
+                           enum network_uplink *ret_uplink, struct spec_error *ret_error);
+
+/* control_uplinks.c */
+void uplink_wanted(struct managed *m);
+void uplink_reconfigure(struct managed *m);
+void uplink_adopt(struct managed *m, struct orphan *orphan);
+void uplink_stop(struct managed *m);
+void uplink_exited(struct managed *m, const struct child_exited *exited);
+
+/* control_query.c: 'result' is NULL if the network does not run or did not answer. Borrowed until it returns.
+ */
+struct query_result {
+    struct network_report report;
+    struct port_snapshot *ports;
+    uint32_t n_ports;
+    struct fdb_snapshot *fdb;
+    uint32_t n_fdb;
+};
+typedef void query_fn(void *ctx, struct managed *m, const struct query_result *result);
+void control_query(struct managed *m, bool ports, bool fdb, query_fn *fn, void *ctx);
+
+/* control_api.c, control_ports.c */
+extern const struct api_ops control_api_ops;
+void control_ports_op(void *ctx, struct api_call *call, const char *network);
+void control_port_op(void *ctx, struct api_call *call, const char *network, const char *port);
+void control_put_port_op(void *ctx, struct api_call *call, const char *network, const struct port_spec *spec);
+void control_patch_port_op(void *ctx, struct api_call *call, const char *network, const char *port,
+                           const struct port_change *change);
+void control_delete_port_op(void *ctx, struct api_call *call, const char *network, const char *port);
+void control_fdb_op(void *ctx, struct api_call *call, const char *network);
+void control_flush_fdb_op(void *ctx, struct api_call *call, const char *network);
+void control_reply_problem(struct api_call *call, unsigned status, const char *detail, const char *field,
+                           const char *next_step);
+/* The network, or NULL after a 404. */
+struct managed *control_network_or_404(struct control *control, struct api_call *call, const char *name);
+/* True after a 409: the network is the configuration file's. */
+bool control_refuse_configured(struct managed *m, struct api_call *call);
+/* Answers with the network as it is. */
+void control_reply_network(struct managed *m, struct api_call *call, unsigned status);
+
+/* attach.c: takes 'fd', listening. */
+int attach_open(struct attach_server **ret_server, struct control *control, int fd);
+void attach_close(struct attach_server *server);
+
+#endif

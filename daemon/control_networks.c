@@ -1,0 +1,526 @@
+/* daemon/control_networks.c - one network, from wanted to running to gone
+ *
+ * The good path: managed_start -> the monitor starts a process -> CONFIGURE -> named ports -> sockets bound
+ * by the monitor and handed on -> PHASE_RUNNING, callers answered. What can go wrong: a refusal of the
+ * monitor (a path too long, an unknown group) fails the start and is told to who asked; a process that dies
+ * is started again with back-off; each step may be repeated, as after a crash of control.
+ */
+#include "daemon/control_internal.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* A start, or a put of one port: several questions, done when all are answered. The first error counts. */
+struct task {
+    struct managed *m;
+    unsigned n_open;
+    unsigned status;
+    char why[MESSAGE_WHY_SIZE];
+    void (*on_done)(struct task *task);
+    managed_port_done *port_done;
+    void *ctx;
+};
+
+struct step { /* one socket: bound by the monitor, then listened on by the network */
+    struct task *task;
+    struct listen_order listen;
+};
+
+struct managed *managed_find(struct control *control, const char *name)
+{
+    for (struct managed *m = control->networks; m; m = m->next)
+        if (strcmp(m->spec.name, name) == 0)
+            return m;
+    return NULL;
+}
+
+static void on_restart(uv_timer_t *timer)
+{
+    managed_start(timer->data);
+}
+
+struct managed *managed_add(struct control *control, const struct network_spec *spec, enum source source,
+                            uint32_t uid, uint32_t gid)
+{
+    struct managed *m = calloc(1, sizeof(*m));
+    if (!m)
+        return NULL;
+    m->control = control;
+    m->spec = *spec;
+    m->source = source;
+    m->uid = uid;
+    m->gid = gid;
+    m->refs = 1; /* the list's */
+    uv_timer_init(&control->loop, &m->restart_timer);
+    m->restart_timer.data = m;
+    m->next = control->networks;
+    control->networks = m;
+    control->n_networks++;
+    return m;
+}
+
+void managed_ref(struct managed *m)
+{
+    m->refs++;
+}
+
+static void on_timer_closed(uv_handle_t *handle)
+{
+    free(handle->data);
+}
+
+void managed_unref(struct managed *m)
+{
+    if (--m->refs == 0)
+        uv_close((uv_handle_t *)&m->restart_timer, on_timer_closed);
+}
+
+int managed_save(struct managed *m)
+{
+    char why[STATE_WHY_SIZE];
+    const struct state_network network = {
+        .spec = &m->spec, .uid = m->uid, .gid = m->gid, .ports = m->ports, .n_ports = m->n_ports};
+    int r = state_save(m->control->state, &network, why, sizeof(why));
+    if (r < 0)
+        log_error("%s", why);
+    else
+        m->source = SOURCE_API;
+    return r;
+}
+
+int managed_forget_state(struct managed *m)
+{
+    char why[STATE_WHY_SIZE];
+    int r = state_remove(m->control->state, m->spec.name, why, sizeof(why));
+    if (r < 0)
+        log_error("%s", why);
+    return r;
+}
+
+/* ---- calls that wait ---- */
+
+void managed_wait(struct managed *m, struct api_call *call, unsigned status)
+{
+    struct waiter *waiter = malloc(sizeof(*waiter));
+    if (!waiter) {
+        control_reply_problem(call, 503, "out of memory", NULL, "try again later");
+        return;
+    }
+    *waiter = (struct waiter){.next = m->waiters, .call = call, .status = status};
+    m->waiters = waiter;
+}
+
+static struct waiter *take_waiters(struct managed *m)
+{
+    struct waiter *waiters = m->waiters;
+    m->waiters = NULL;
+    return waiters;
+}
+
+static void answer_all(struct managed *m)
+{
+    for (struct waiter *w = take_waiters(m), *next; w; w = next) {
+        next = w->next;
+        if (w->status == 204)
+            api_reply_json(w->call, 204, NULL);
+        else
+            control_reply_network(m, w->call, w->status);
+        free(w);
+    }
+}
+
+static void refuse_all(struct managed *m, unsigned status, const char *why)
+{
+    for (struct waiter *w = take_waiters(m), *next; w; w = next) {
+        next = w->next;
+        control_reply_problem(w->call, status, why, NULL, NULL);
+        free(w);
+    }
+}
+
+/* ---- tasks ---- */
+
+static struct task *task_new(struct managed *m, void (*on_done)(struct task *task))
+{
+    struct task *task = calloc(1, sizeof(*task));
+    if (!task)
+        return NULL;
+    task->m = m;
+    task->n_open = 1; /* the maker's: no task ends before all of it was asked */
+    task->on_done = on_done;
+    managed_ref(m);
+    return task;
+}
+
+static void task_fail(struct task *task, unsigned status, const char *why)
+{
+    if (task->status)
+        return;
+    task->status = status;
+    snprintf(task->why, sizeof(task->why), "%s", why);
+}
+
+static void task_close(struct task *task)
+{
+    if (--task->n_open > 0)
+        return;
+    struct managed *m = task->m;
+    task->on_done(task);
+    free(task);
+    managed_unref(m);
+}
+
+static void on_order_done(void *ctx, struct message *answer)
+{
+    struct task *task = ctx;
+    const struct done *done = ask_done(answer);
+    if (!done)
+        task_fail(task, 503, "the network process did not answer");
+    else if (done->status)
+        task_fail(task, done->status, done->why);
+    task_close(task);
+}
+
+static void order(struct task *task, uint16_t type, const void *payload, uint32_t len, int fd)
+{
+    struct managed *m = task->m;
+    task->n_open++;
+    asks_send(&m->control->asks, m->channel, type, payload, len, fd, ASK_MONITOR_MS, on_order_done, task);
+}
+
+static void on_bound(void *ctx, struct message *answer)
+{
+    struct step *step = ctx;
+    struct task *task = step->task;
+    const struct bound *bound = answer && answer->type == MSG_BOUND ? answer->payload : NULL;
+    if (!bound)
+        task_fail(task, 503, "the monitor did not answer");
+    else if (bound->error)
+        task_fail(task, 422, bound->why);
+    else if (!task->m->channel)
+        task_fail(task, 503, "the network process has gone");
+    else {
+        order(task, MSG_LISTEN, &step->listen, sizeof(step->listen), answer->fd);
+        answer->fd = -1;
+    }
+    free(step);
+    task_close(task);
+}
+
+static void bind_socket(struct task *task, const char *port, enum socket_kind kind)
+{
+    struct managed *m = task->m;
+    struct step *step = calloc(1, sizeof(*step));
+    struct bind_request request = {.kind = kind, .mode = m->spec.sockets.mode, .uid = m->uid};
+    if (!step) {
+        task_fail(task, 503, "out of memory");
+        return;
+    }
+    snprintf(request.network, sizeof(request.network), "%s", m->spec.name);
+    snprintf(request.port, sizeof(request.port), "%s", port);
+    snprintf(request.group, sizeof(request.group), "%s", m->spec.sockets.group);
+    step->task = task;
+    step->listen.kind = kind;
+    snprintf(step->listen.port, sizeof(step->listen.port), "%s", port);
+    task->n_open++;
+    asks_send(&m->control->asks, m->control->monitor, MSG_BIND, &request, sizeof(request), -1, ASK_MONITOR_MS,
+              on_bound, step);
+}
+
+static void bind_sockets(struct task *task, const char *port)
+{
+    if (task->m->spec.sockets.stream)
+        bind_socket(task, port, SOCKET_STREAM);
+    if (task->m->spec.sockets.datagram)
+        bind_socket(task, port, SOCKET_DGRAM);
+}
+
+static void order_port(struct task *task, const struct port_spec *spec)
+{
+    struct port_order put = {.spec = *spec};
+    order(task, MSG_PORT_PUT, &put, sizeof(put), -1);
+    bind_sockets(task, spec->name);
+}
+
+static void on_port_done(struct task *task)
+{
+    task->port_done(task->ctx, task->status, task->why);
+}
+
+void managed_put_port(struct managed *m, const struct port_spec *spec, managed_port_done *on_done, void *ctx)
+{
+    struct task *task = m->channel ? task_new(m, on_port_done) : NULL;
+    if (!task) {
+        on_done(ctx, 503, m->channel ? "out of memory" : "the network does not run");
+        return;
+    }
+    task->port_done = on_done;
+    task->ctx = ctx;
+    order_port(task, spec);
+    task_close(task);
+}
+
+void managed_unbind(struct managed *m, const char *port)
+{
+    struct unbind_request request = {.port = ""};
+    snprintf(request.network, sizeof(request.network), "%s", m->spec.name);
+    snprintf(request.port, sizeof(request.port), "%s", port);
+    channel_uv_send(m->control->monitor, MSG_UNBIND, 0, &request, sizeof(request), -1);
+}
+
+/* ---- start ---- */
+
+static void after_stop(struct managed *m);
+
+static void child_name(const struct managed *m, struct child_id *child)
+{
+    *child = (struct child_id){.role = ROLE_NETWORK};
+    snprintf(child->name, sizeof(child->name), "%s", m->spec.name);
+}
+
+static void set_failure(struct managed *m, const char *why)
+{
+    snprintf(m->failure, sizeof(m->failure), "%s", why);
+    if (why[0])
+        log_warn("network %s: %s", m->spec.name, why);
+}
+
+static void retry_later(struct managed *m)
+{
+    const uint64_t up_ms = m->started_ms ? uv_now(&m->control->loop) - m->started_ms : 0;
+    const uint32_t delay_ms = uplink_retry_next(&m->retry, up_ms);
+    m->phase = PHASE_STOPPED;
+    m->started_ms = 0;
+    log_warn("network %s: starting again in %u ms", m->spec.name, delay_ms);
+    uv_timer_start(&m->restart_timer, on_restart, delay_ms, 0);
+}
+
+static void on_started_whole(struct task *task)
+{
+    struct managed *m = task->m;
+    if (m->phase != PHASE_STARTING || !m->channel)
+        return; /* it died meanwhile: managed_exited() goes on */
+    if (task->status) {
+        set_failure(m, task->why);
+        m->is_refused = task->status == 422;
+        refuse_all(m, task->status, task->why);
+        if (m->is_new)
+            managed_forget_state(m);
+        m->delete_when_stopped |= m->is_new; /* what was refused leaves nothing behind */
+        managed_stop(m);
+        return;
+    }
+    m->phase = PHASE_RUNNING;
+    m->is_new = false;
+    set_failure(m, "");
+    log_info("network %s: runs, pid %d", m->spec.name, (int)m->pid);
+    answer_all(m);
+}
+
+static void configure(struct managed *m)
+{
+    struct task *task = task_new(m, on_started_whole);
+    struct network_spec spec = m->spec;
+    if (!task) {
+        managed_stop(m);
+        return;
+    }
+    spec.uplink = m->uplink;
+    order(task, MSG_CONFIGURE, &spec, sizeof(spec), -1);
+    bind_sockets(task, "");
+    for (uint32_t i = 0; i < m->n_ports; i++)
+        order_port(task, &m->ports[i]);
+    task_close(task);
+}
+
+static void on_message(void *ctx, struct message *message)
+{
+    struct managed *m = ctx;
+    if (message->type == MSG_UPLINK_WANTED)
+        uplink_wanted(m);
+    else
+        asks_answer(&m->control->asks, m->channel, message);
+}
+
+static void close_channel(struct managed *m)
+{
+    struct channel_uv *channel = m->channel;
+    m->channel = NULL;
+    if (!channel)
+        return;
+    asks_lost(&m->control->asks, channel);
+    channel_uv_close(channel);
+}
+
+/* Its end of the channel is closed: it dies, or broke the rules and must. */
+static void on_lost(void *ctx, int error)
+{
+    struct managed *m = ctx;
+    struct child_id child;
+    (void)error;
+    close_channel(m);
+    child_name(m, &child);
+    channel_uv_send(m->control->monitor, MSG_STOP, 0, &child, sizeof(child), -1);
+}
+
+static void take_channel(struct managed *m, int pid, int *fd)
+{
+    m->pid = pid;
+    m->started_ms = uv_now(&m->control->loop);
+    if (channel_uv_open(&m->channel, &m->control->loop, *fd, on_message, on_lost, m) < 0) {
+        managed_stop(m);
+        return;
+    }
+    *fd = -1;
+    configure(m);
+}
+
+static void on_started(void *ctx, struct message *answer)
+{
+    struct managed *m = ctx;
+    const struct child_started *started = answer && answer->type == MSG_STARTED ? answer->payload : NULL;
+    if (m->phase == PHASE_STARTING) {
+        if (started && !started->error && answer->fd >= 0) {
+            take_channel(m, started->pid, &answer->fd);
+        } else {
+            set_failure(m, started ? started->why : "the monitor did not answer");
+            refuse_all(m, 503, m->failure);
+            retry_later(m);
+        }
+    } else if (m->phase == PHASE_STOPPING && (!started || started->error)) {
+        after_stop(m); /* it never ran: no MSG_EXITED will come */
+    }
+    managed_unref(m);
+}
+
+void managed_start(struct managed *m)
+{
+    struct child_start start = {.uid = m->uid, .gid = m->gid};
+    struct spec_error error;
+    if (m->phase != PHASE_STOPPED || m->is_gone)
+        return;
+    uv_timer_stop(&m->restart_timer);
+    m->is_refused = false;
+    if (control_resolve_uplink(m->control, &m->spec, &m->uplink, &error) < 0) {
+        m->is_refused = true;
+        set_failure(m, error.rule);
+        refuse_all(m, 422, error.rule);
+        return;
+    }
+    m->phase = PHASE_STARTING;
+    child_name(m, &start.child);
+    managed_ref(m);
+    asks_send(&m->control->asks, m->control->monitor, MSG_START, &start, sizeof(start), -1, ASK_MONITOR_MS,
+              on_started, m);
+}
+
+void managed_adopt(struct managed *m, struct orphan *orphan)
+{
+    struct spec_error error;
+    if (control_resolve_uplink(m->control, &m->spec, &m->uplink, &error) < 0)
+        return;
+    m->phase = PHASE_STARTING;
+    log_info("network %s: adopted, pid %d", m->spec.name, (int)orphan->running.pid);
+    take_channel(m, orphan->running.pid, &orphan->fd);
+}
+
+/* ---- stop ---- */
+
+static void forget(struct managed *m)
+{
+    struct managed **at = &m->control->networks;
+    while (*at != m)
+        at = &(*at)->next;
+    *at = m->next;
+    m->control->n_networks--;
+    m->is_gone = true;
+    uv_timer_stop(&m->restart_timer);
+    answer_all(m);
+    managed_unref(m);
+}
+
+/* No process runs any more. */
+static void after_stop(struct managed *m)
+{
+    m->phase = PHASE_STOPPED;
+    if (m->delete_when_stopped) {
+        managed_unbind(m, "");
+        log_info("network %s: deleted", m->spec.name);
+        forget(m);
+    } else if (m->restart_at_once) {
+        m->restart_at_once = false;
+        managed_unbind(m, "");
+        managed_start(m);
+    } else if (m->is_refused) {
+        managed_unbind(m, "");
+    } else {
+        retry_later(m);
+    }
+}
+
+void managed_stop(struct managed *m)
+{
+    struct child_id child;
+    uplink_stop(m);
+    if (m->phase == PHASE_STOPPING)
+        return;
+    if (m->phase == PHASE_STOPPED) {
+        after_stop(m);
+        return;
+    }
+    m->phase = PHASE_STOPPING;
+    child_name(m, &child);
+    channel_uv_send(m->control->monitor, MSG_STOP, 0, &child, sizeof(child), -1);
+}
+
+void managed_delete(struct managed *m, struct api_call *call)
+{
+    refuse_all(m, 409, "the network was deleted meanwhile");
+    m->delete_when_stopped = true;
+    managed_wait(m, call, 204);
+    managed_stop(m);
+}
+
+void managed_exited(struct managed *m, const struct child_exited *exited)
+{
+    char why[MESSAGE_WHY_SIZE];
+    if (m->pid != exited->pid && m->pid != 0)
+        return;
+    close_channel(m);
+    m->pid = 0;
+    if (m->phase != PHASE_STOPPING) {
+        if (WIFSIGNALED(exited->status))
+            snprintf(why, sizeof(why), "its process died (%s)", strsignal(WTERMSIG(exited->status)));
+        else
+            snprintf(why, sizeof(why), "its process ended (exit code %d)", WEXITSTATUS(exited->status));
+        set_failure(m, why);
+        refuse_all(m, 503, why);
+    }
+    after_stop(m);
+}
+
+void managed_send(struct managed *m, uint16_t type, const void *payload, uint32_t len, int fd)
+{
+    if (m->channel)
+        channel_uv_send(m->channel, type, 0, payload, len, fd);
+    else if (fd >= 0)
+        close(fd);
+}
+
+void managed_free_all(struct control *control)
+{
+    for (struct managed *m = control->networks, *next; m; m = next) {
+        next = m->next;
+        refuse_all(m, 503, "the daemon is ending");
+        close_channel(m);
+        if (m->up.channel)
+            channel_uv_close(m->up.channel);
+        m->is_gone = true;
+        managed_unref(m);
+    }
+    control->networks = NULL;
+}

@@ -1,0 +1,196 @@
+/* daemon/control_uplinks.c - the uplink of one network: a TAP from the monitor, or a process of its own
+ *
+ * The network asks (MSG_UPLINK_WANTED) and asks again after a while; here each asking is answered with an fd
+ * (MSG_UPLINK) or with the reason why there is none (MSG_UPLINK_REPORT). Nothing is retried here.
+ */
+#include "daemon/control_internal.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static void report(struct managed *m, enum uplink_state state, const char *reason)
+{
+    struct uplink_report message = {.state = state};
+    snprintf(message.reason, sizeof(message.reason), "%s", reason);
+    managed_send(m, MSG_UPLINK_REPORT, &message, sizeof(message), -1);
+}
+
+static void plug(struct managed *m, enum uplink_kind kind, const struct uplink_facts *facts, int fd)
+{
+    struct uplink_order order = {.kind = kind, .facts = *facts};
+    managed_send(m, MSG_UPLINK, &order, sizeof(order), fd);
+}
+
+/* ---- tap ---- */
+
+static void on_tap(void *ctx, struct message *answer)
+{
+    struct managed *m = ctx;
+    const struct tap_opened *tap = answer && answer->type == MSG_TAP ? answer->payload : NULL;
+    m->up.is_starting = false;
+    if (!tap || (!tap->error && answer->fd < 0)) {
+        report(m, UPLINK_DEGRADED, "the monitor did not answer");
+    } else if (tap->error) {
+        report(m, UPLINK_DEGRADED, tap->why);
+    } else {
+        plug(m, UPLINK_TAP, &tap->facts, answer->fd);
+        answer->fd = -1;
+    }
+    managed_unref(m);
+}
+
+static void open_tap(struct managed *m)
+{
+    struct tap_request request = {
+        .address = m->spec.ipv4.gateway, .netmask = m->spec.ipv4.netmask, .mtu = m->spec.mtu, .uid = m->uid};
+    snprintf(request.network, sizeof(request.network), "%s", m->spec.name);
+    m->up.is_starting = true;
+    managed_ref(m);
+    asks_send(&m->control->asks, m->control->monitor, MSG_OPEN_TAP, &request, sizeof(request), -1,
+              ASK_MONITOR_MS, on_tap, m);
+}
+
+/* ---- a process ---- */
+
+static void child_name(const struct managed *m, struct child_id *child)
+{
+    *child = (struct child_id){.role = ROLE_UPLINK};
+    snprintf(child->name, sizeof(child->name), "%s", m->spec.name);
+}
+
+/* A socketpair between the two processes; each gets one end. */
+static void give_data(struct managed *m)
+{
+    int fds[2];
+    m->up.is_wanted = false;
+    int r = channel_pair(fds);
+    if (r < 0) {
+        report(m, UPLINK_DEGRADED, uv_strerror(r));
+        return;
+    }
+    m->up.has_data = true;
+    channel_uv_send(m->up.channel, MSG_UPLINK_DATA, 0, NULL, 0, fds[0]);
+    plug(m, UPLINK_USER, &m->up.facts, fds[1]);
+}
+
+static void on_message(void *ctx, struct message *message)
+{
+    struct managed *m = ctx;
+    if (message->type == MSG_UPLINK_READY) {
+        m->up.facts = *(const struct uplink_facts *)message->payload;
+        m->up.facts.ifname[0] = 0; /* it has none: not its own to name */
+        m->up.is_ready = true;
+        if (m->up.is_wanted)
+            give_data(m);
+    } else if (message->type == MSG_UPLINK_REPORT) {
+        const struct uplink_report *from = message->payload;
+        if ((unsigned)from->state < UPLINK_N_STATES && message_text_ok(from->reason, sizeof(from->reason)))
+            report(m, from->state, from->reason);
+    }
+}
+
+static void close_channel(struct managed *m)
+{
+    channel_uv_close(m->up.channel);
+    m->up.channel = NULL;
+    m->up.is_ready = m->up.has_data = false;
+}
+
+static void on_lost(void *ctx, int error)
+{
+    (void)error;
+    uplink_stop(ctx);
+}
+
+static void take_channel(struct managed *m, int pid, int *fd)
+{
+    m->up.pid = pid;
+    if (channel_uv_open(&m->up.channel, &m->control->loop, *fd, on_message, on_lost, m) < 0) {
+        uplink_stop(m);
+        return;
+    }
+    *fd = -1;
+    uplink_reconfigure(m);
+}
+
+static void on_started(void *ctx, struct message *answer)
+{
+    struct managed *m = ctx;
+    const struct child_started *started = answer && answer->type == MSG_STARTED ? answer->payload : NULL;
+    m->up.is_starting = false;
+    if (started && !started->error && answer->fd >= 0 && m->phase != PHASE_STOPPING && !m->is_gone)
+        take_channel(m, started->pid, &answer->fd);
+    else if (started && !started->error)
+        uplink_stop(m); /* not wanted any more */
+    else
+        report(m, UPLINK_DEGRADED, started ? started->why : "the monitor did not answer");
+    managed_unref(m);
+}
+
+static void start_process(struct managed *m)
+{
+    struct child_start start = {.uid = m->uid, .gid = m->gid};
+    child_name(m, &start.child);
+    m->up.is_starting = true;
+    managed_ref(m);
+    asks_send(&m->control->asks, m->control->monitor, MSG_START, &start, sizeof(start), -1, ASK_MONITOR_MS,
+              on_started, m);
+}
+
+void uplink_wanted(struct managed *m)
+{
+    if (m->phase == PHASE_STOPPING)
+        return;
+    m->up.is_wanted = true;
+    if (m->up.is_starting)
+        return;
+    if (m->uplink == WANT_TAP)
+        open_tap(m);
+    else if (m->up.is_ready)
+        give_data(m);
+    else if (m->uplink == WANT_USER && !m->up.channel)
+        start_process(m);
+}
+
+void uplink_reconfigure(struct managed *m)
+{
+    struct network_spec spec = m->spec;
+    spec.uplink = m->uplink;
+    if (m->up.channel)
+        channel_uv_send(m->up.channel, MSG_CONFIGURE, 0, &spec, sizeof(spec), -1);
+}
+
+void uplink_adopt(struct managed *m, struct orphan *orphan)
+{
+    take_channel(m, orphan->running.pid, &orphan->fd);
+}
+
+void uplink_stop(struct managed *m)
+{
+    struct child_id child;
+    close_channel(m);
+    child_name(m, &child);
+    channel_uv_send(m->control->monitor, MSG_STOP, 0, &child, sizeof(child), -1);
+}
+
+void uplink_exited(struct managed *m, const struct child_exited *exited)
+{
+    char why[UPLINK_REASON_SIZE];
+    const bool had_data = m->up.has_data; /* then the network sees the end of it by itself */
+    if (m->up.pid != exited->pid)
+        return;
+    close_channel(m);
+    m->up.pid = 0;
+    if (WIFSIGNALED(exited->status))
+        snprintf(why, sizeof(why), "its process died (%s)", strsignal(WTERMSIG(exited->status)));
+    else
+        snprintf(why, sizeof(why), "its process ended (exit code %d)", WEXITSTATUS(exited->status));
+    if (m->phase == PHASE_STOPPING)
+        return;
+    log_warn("network %s: uplink: %s", m->spec.name, why);
+    if (!had_data)
+        report(m, UPLINK_DEGRADED, why);
+}

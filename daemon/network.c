@@ -1,0 +1,217 @@
+#include "daemon/network_internal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { TICK_MS = 1000 };
+
+static void on_tick(uv_timer_t *timer)
+{
+    struct network *network = timer->data;
+    lan_tick(network->lan, uv_now(network->loop));
+}
+
+static uint32_t or_default(uint32_t value, uint32_t otherwise)
+{
+    return value ? value : otherwise;
+}
+
+static int open_lan(struct network *network)
+{
+    const struct network_spec *spec = &network->spec;
+    struct lan_options options = {
+        .fdb = {.capacity = or_default(spec->limits.fdb_entries, FDB_CAPACITY),
+                .port_limit = or_default(spec->limits.fdb_per_port, FDB_PORT_LIMIT),
+                .uplink_limit = or_default(spec->limits.fdb_uplink, FDB_UPLINK_LIMIT),
+                .age_ms = FDB_AGE_MS,
+                .hold_ms = FDB_HOLD_MS},
+        .mtu = spec->mtu,
+        .isolated = spec->isolated,
+    };
+    int r = uv_random(NULL, NULL, options.fdb.seed, sizeof(options.fdb.seed), 0, NULL);
+    if (r < 0)
+        return r;
+    network->lan = lan_create(&options);
+    if (!network->lan)
+        return UV_ENOMEM;
+    const struct io_limits limits = {.queue_frames = or_default(spec->limits.queue_frames, IO_QUEUE_FRAMES),
+                                     .queue_bytes = or_default(spec->limits.queue_bytes, IO_QUEUE_BYTES)};
+    r = io_create(&network->io, network->loop, network->lan, &limits);
+    if (r < 0)
+        lan_destroy(network->lan);
+    return r;
+}
+
+static void ask_for_uplink(uv_timer_t *timer)
+{
+    struct network *network = timer->data;
+    if (network_wants_uplink(network))
+        network->env->uplink_wanted(network->env_ctx);
+}
+
+static void set_uplink_state(struct network *network, enum uplink_state state, const char *reason)
+{
+    if (network->uplink_state != state || strcmp(network->uplink_reason, reason) != 0)
+        log_info("uplink %s: %s%s%s", uplink_kind_name(network->uplink_kind), uplink_state_name(state),
+                 reason[0] ? ": " : "", reason);
+    network->uplink_state = state;
+    snprintf(network->uplink_reason, sizeof(network->uplink_reason), "%s", reason);
+}
+
+static void add_uplink(struct network *network)
+{
+    const enum network_uplink want = network->spec.uplink;
+    network->uplink_kind = want == WANT_USER    ? UPLINK_USER
+                           : want == WANT_TAP   ? UPLINK_TAP
+                           : want == WANT_VMNET ? UPLINK_VMNET
+                                                : UPLINK_NONE;
+    network->uplink_state = UPLINK_UP;
+    if (network->uplink_kind == UPLINK_NONE)
+        return;
+    network->uplink = network_add_port(network, UPLINK_PORT_NAME, PORT_UPLINK);
+    if (!network->uplink) {
+        set_uplink_state(network, UPLINK_FAILED, "out of memory");
+        return;
+    }
+    network->uplink_state = UPLINK_STARTING;
+    uv_timer_start(&network->uplink_timer, ask_for_uplink, 0, 0);
+}
+
+int network_create(struct network **ret_network, uv_loop_t *loop, const struct network_spec *spec,
+                   const struct network_env *env, void *ctx)
+{
+    struct network *network = calloc(1, sizeof(*network));
+    if (!network)
+        return UV_ENOMEM;
+    network->loop = loop;
+    network->spec = *spec;
+    network->env = env;
+    network->env_ctx = ctx;
+    int r = open_lan(network);
+    if (r < 0) {
+        free(network);
+        return r;
+    }
+    uv_timer_init(loop, &network->tick);
+    uv_timer_init(loop, &network->uplink_timer);
+    network->tick.data = network->uplink_timer.data = network;
+    network->n_handles = 2;
+    uv_timer_start(&network->tick, on_tick, TICK_MS, TICK_MS);
+    add_uplink(network);
+    *ret_network = network;
+    return 0;
+}
+
+void network_configure(struct network *network, const struct network_spec *spec)
+{
+    network->spec.isolated = spec->isolated;
+    lan_set_isolated(network->lan, spec->isolated);
+}
+
+void network_flush(struct network *network, struct done *ret_done)
+{
+    *ret_done = (struct done){.status = 0, .count = fdb_flush(lan_fdb(network->lan))};
+}
+
+/* ---- the uplink ---- */
+
+bool network_wants_uplink(const struct network *network)
+{
+    return network->uplink && !network->uplink->has_link && network->uplink_state != UPLINK_FAILED &&
+           !network->is_closing;
+}
+
+static void retry_uplink(struct network *network)
+{
+    uint64_t was_up = network->uplink_up_since_ms ? uv_now(network->loop) - network->uplink_up_since_ms : 0;
+    network->uplink_up_since_ms = 0;
+    uv_timer_start(&network->uplink_timer, ask_for_uplink, uplink_retry_next(&network->uplink_retry, was_up),
+                   0);
+}
+
+void network_uplink_lost(struct network *network, const char *reason)
+{
+    char why[UPLINK_REASON_SIZE];
+    snprintf(why, sizeof(why), "%s; opening it again", reason);
+    set_uplink_state(network, UPLINK_DEGRADED, why);
+    retry_uplink(network);
+}
+
+static void pin_address(struct network *network, uint64_t mac)
+{
+    struct fdb *fdb = lan_fdb(network->lan);
+    fdb_remove_statics(fdb, &network->uplink->port);
+    if (mac)
+        fdb_add_static(fdb, mac, &network->uplink->port);
+}
+
+void network_plug_uplink(struct network *network, const struct uplink_order *order, int fd)
+{
+    struct network_port *np = network->uplink;
+    if (!np || np->has_link || network->is_closing) {
+        close(fd); /* one is in it already: the older one goes on */
+        return;
+    }
+    network->uplink_facts = order->facts;
+    pin_address(network, order->facts.mac);
+    if (order->facts.mtu && order->facts.mtu < network->spec.mtu)
+        np->port.frame_max = order->facts.mtu + FRAME_ETHER_HEADER;
+    int r = network_open_link(np, fd, order->kind == UPLINK_TAP ? LINK_TAP : LINK_STREAM, VIA_UPLINK);
+    if (r < 0) {
+        network_uplink_lost(network, uv_strerror(r));
+        return;
+    }
+    network->uplink_up_since_ms = uv_now(network->loop);
+    set_uplink_state(network, UPLINK_UP, "");
+}
+
+void network_report_uplink(struct network *network, const struct uplink_report *report)
+{
+    if (!network->uplink)
+        return;
+    set_uplink_state(network, report->state, report->reason);
+    if (network_wants_uplink(network))
+        retry_uplink(network);
+}
+
+/* ---- the end ---- */
+
+static void on_handle_closed(uv_handle_t *handle)
+{
+    struct network *network = handle->data;
+    network->n_handles--;
+    network_maybe_closed(network);
+}
+
+void network_maybe_closed(struct network *network)
+{
+    if (!network->is_closing || network->ports || network->leaving || network->n_handles > 0)
+        return;
+    void (*on_closed)(void *ctx) = network->on_closed;
+    void *ctx = network->on_closed_ctx;
+    io_destroy(network->io);
+    lan_destroy(network->lan);
+    free(network);
+    on_closed(ctx);
+}
+
+void network_close(struct network *network, void (*on_closed)(void *ctx), void *ctx)
+{
+    if (network->is_closing)
+        return;
+    network->is_closing = true;
+    network->on_closed = on_closed;
+    network->on_closed_ctx = ctx;
+    listener_close(network->listener);
+    /* Ports first: those of the shared path are still the hub's. */
+    for (struct network_port *np = network->ports, *next; np; np = next) {
+        next = np->next;
+        network_drop_port(np, LINK_CLOSE_DRAIN, "the network ends");
+    }
+    if (network->hub)
+        dgram_hub_close(network->hub);
+    uv_close((uv_handle_t *)&network->tick, on_handle_closed);
+    uv_close((uv_handle_t *)&network->uplink_timer, on_handle_closed);
+}
