@@ -34,6 +34,12 @@ int sockpath_make(int dir_fd, const char *dir, const char *name, const struct so
 /* Unlinks "<dir>/<name>" if it is still the socket of 'id'. */
 void sockpath_remove(int dir_fd, const char *name, const struct sockpath_id *id);
 
+/* True if somebody has the socket "<name>" open: one that nobody has refuses connections. */
+bool sockpath_is_live(int dir_fd, const char *name);
+
+/* What the staging folders' names begin with; the monitor removes those that a killed one left behind. */
+#define SOCKPATH_STAGING ".new-"
+
 /* Longest path a unix socket may have here, without the NUL: 107 on Linux, 103 on macOS. */
 size_t sockpath_len_max(void);
 

@@ -1,0 +1,112 @@
+#include "daemon/environment.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "io/log.h"
+
+extern char **environ;
+
+static int open_standard_fds(void)
+{
+    struct stat st;
+    for (int fd = 0; fd <= STDERR_FILENO; fd++) {
+        /* open() takes the lowest number, which is this one. */
+        if (fstat(fd, &st) < 0 && open("/dev/null", O_RDWR) < 0)
+            return -errno;
+    }
+    return 0;
+}
+
+/* /dev/fd lists them on Linux and macOS alike; without it, every number is tried. */
+static void close_inherited_fds(void)
+{
+    DIR *dir = opendir("/dev/fd");
+    if (!dir) {
+        for (int fd = STDERR_FILENO + 1; fd < ENVIRONMENT_FDS_MAX; fd++)
+            close(fd);
+        return;
+    }
+    bool is_more = true;
+    while (is_more) { /* closing while listing may skip entries: until a pass finds none */
+        is_more = false;
+        rewinddir(dir);
+        const struct dirent *entry;
+        while ((entry = readdir(dir))) {
+            int fd = atoi(entry->d_name);
+            if (fd > STDERR_FILENO && fd != dirfd(dir) && close(fd) == 0)
+                is_more = true;
+        }
+    }
+    closedir(dir);
+}
+
+/* Handlers do not survive an exec, ignored signals do. */
+static void reset_signals(void)
+{
+    sigset_t none;
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    for (int signal_number = 1; signal_number < NSIG; signal_number++) {
+        struct sigaction action;
+        if (sigaction(signal_number, NULL, &action) == 0 && action.sa_handler == SIG_IGN)
+            signal(signal_number, SIG_DFL);
+    }
+    signal(SIGPIPE, SIG_IGN); /* the log may be a pipe whose reader has gone */
+}
+
+static void reset_variables(void)
+{
+    static const char *const kept_names[] = {"HOME",         "LANG",          "TZ",
+                                             "ASAN_OPTIONS", "UBSAN_OPTIONS", "LSAN_OPTIONS"};
+    enum { N_KEPT = sizeof(kept_names) / sizeof(kept_names[0]) };
+    static char path[] = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+    static char *kept[N_KEPT + 2];
+    size_t n = 0;
+    kept[n++] = path;
+    for (char **variable = environ; variable && *variable; variable++) {
+        const char *equals = strchr(*variable, '=');
+        size_t len = equals ? (size_t)(equals - *variable) : 0;
+        for (size_t i = 0; i < N_KEPT && n <= N_KEPT; i++) {
+            if (len == strlen(kept_names[i]) && strncmp(*variable, kept_names[i], len) == 0)
+                kept[n++] = *variable;
+        }
+    }
+    kept[n] = NULL;
+    environ = kept;
+}
+
+/* A soft limit of 1,024 is for programs that use select(); the hard one is what the administrator means. */
+static void raise_fd_limit(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+        return;
+    rlim_t want = limit.rlim_max < ENVIRONMENT_FDS_MAX ? limit.rlim_max : ENVIRONMENT_FDS_MAX;
+    if (limit.rlim_cur >= want)
+        return;
+    limit.rlim_cur = want;
+    if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
+        log_warn("the limit of open files stays: %s", strerror(errno));
+}
+
+int environment_reset(void)
+{
+    int r = open_standard_fds();
+    if (r < 0)
+        return r;
+    close_inherited_fds();
+    reset_signals();
+    reset_variables();
+    raise_fd_limit();
+    umask(077);
+    return chdir("/") < 0 ? -errno : 0;
+}

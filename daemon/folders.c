@@ -1,0 +1,162 @@
+#include "daemon/folders.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "daemon/message.h"
+#include "io/log.h"
+#include "io/sockpath.h"
+
+enum { DYING_MS = 2000, DYING_STEP_MS = 20 };
+
+static int fail(int error, const char *path, const char *what, char *why, size_t size)
+{
+    snprintf(why, size, "%s: %s", path, what);
+    return -error;
+}
+
+/* Opens a folder that must be owned by one of two users and be closed to others' writes. */
+static int open_checked(const char *path, uid_t owner, uid_t other_owner, char *why, size_t size)
+{
+    struct stat st;
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0) {
+        int error = errno;
+        bool is_link = lstat(path, &st) == 0 && S_ISLNK(st.st_mode);
+        return fail(error, path, is_link ? "is a symbolic link; name the folder itself" : strerror(error),
+                    why, size);
+    }
+    int error = 0;
+    if (fstat(fd, &st) < 0)
+        error = fail(errno, path, strerror(errno), why, size);
+    else if (st.st_uid != owner && st.st_uid != other_owner)
+        error = fail(EPERM, path, "belongs to another user; choose another folder", why, size);
+    else if (st.st_mode & (S_IWGRP | S_IWOTH))
+        error = fail(EPERM, path, "others may write to it: chmod go-w", why, size);
+    if (error == 0)
+        return fd;
+    close(fd);
+    return error;
+}
+
+static int make(const char *path, mode_t mode, char *why, size_t size)
+{
+    if (mkdir(path, 0700) == 0)
+        return chmod(path, mode) < 0 ? fail(errno, path, strerror(errno), why, size) : 0;
+    if (errno == EEXIST)
+        return 0;
+    return fail(errno, path, strerror(errno), why, size);
+}
+
+int folders_open_runtime(const char *path, char *ret_why, size_t why_size)
+{
+    uid_t uid = geteuid();
+    int r = make(path, uid == 0 ? 0755 : 0700, ret_why, why_size);
+    return r < 0 ? r : open_checked(path, uid, uid, ret_why, why_size);
+}
+
+static bool has_ending(const char *name, const char *ending)
+{
+    size_t len = strlen(name), ending_len = strlen(ending);
+    return len > ending_len && strcmp(name + len - ending_len, ending) == 0;
+}
+
+static bool is_ours(const char *name)
+{
+    return strcmp(name, "api.sock") == 0 || strcmp(name, "attach.sock") == 0 || has_ending(name, ".stream") ||
+           has_ending(name, ".dgram");
+}
+
+static void remove_staging(int dir_fd, const char *name)
+{
+    int fd = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0)
+        return;
+    unlinkat(fd, "s", 0);
+    close(fd);
+    unlinkat(dir_fd, name, AT_REMOVEDIR);
+}
+
+static bool wait_until_dead(int dir_fd, const char *name, int *budget_ms)
+{
+    while (sockpath_is_live(dir_fd, name)) {
+        if (*budget_ms <= 0)
+            return false;
+        poll(NULL, 0, DYING_STEP_MS);
+        *budget_ms -= DYING_STEP_MS;
+    }
+    return true;
+}
+
+static int remove_stale_socket(int dir_fd, const char *path, const char *name, int *budget_ms, char *why,
+                               size_t size)
+{
+    struct stat st;
+    const char *problem = NULL;
+    if (fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+        return 0; /* its daemon has just removed it */
+    if (!S_ISSOCK(st.st_mode))
+        problem = "is not a socket but has the name of one of ours; remove it";
+    else if (!wait_until_dead(dir_fd, name, budget_ms))
+        problem = "another program listens here; stop it, or say --runtime-dir";
+    else if (unlinkat(dir_fd, name, 0) < 0 && errno != ENOENT)
+        problem = strerror(errno);
+    if (!problem)
+        return 0;
+    snprintf(why, size, "%s/%s: %s", path, name, problem);
+    return -EEXIST;
+}
+
+int folders_remove_stale(int dir_fd, const char *path, char *ret_why, size_t why_size)
+{
+    int budget_ms = DYING_MS;
+    int r = 0;
+    int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
+    if (!dir) {
+        r = fail(errno, path, strerror(errno), ret_why, why_size);
+        if (fd >= 0)
+            close(fd);
+        return r;
+    }
+    const struct dirent *entry;
+    while (r == 0 && (entry = readdir(dir))) {
+        if (strncmp(entry->d_name, SOCKPATH_STAGING, strlen(SOCKPATH_STAGING)) == 0)
+            remove_staging(dir_fd, entry->d_name);
+        else if (is_ours(entry->d_name))
+            r = remove_stale_socket(dir_fd, path, entry->d_name, &budget_ms, ret_why, why_size);
+    }
+    closedir(dir);
+    return r;
+}
+
+/* Makes the folders above the last. Root's let the service user pass. */
+static int make_parents(const char *path, char *why, size_t size)
+{
+    char part[MESSAGE_PATH_SIZE];
+    int r = 0;
+    for (const char *slash = strchr(path + 1, '/'); slash && r == 0; slash = strchr(slash + 1, '/')) {
+        snprintf(part, sizeof(part), "%.*s", (int)(slash - path), path);
+        r = make(part, geteuid() == 0 ? 0755 : 0700, why, size);
+    }
+    return r;
+}
+
+int folders_make_state(const char *path, uid_t uid, gid_t gid, char *ret_why, size_t why_size)
+{
+    int r = make_parents(path, ret_why, why_size);
+    r = r < 0 ? r : make(path, 0700, ret_why, why_size);
+    int fd = r < 0 ? r : open_checked(path, geteuid(), uid, ret_why, why_size);
+    if (fd < 0)
+        return fd;
+    if (fchmod(fd, 0700) < 0 || (geteuid() == 0 && fchown(fd, uid, gid) < 0))
+        r = fail(errno, path, strerror(errno), ret_why, why_size);
+    close(fd);
+    return r;
+}

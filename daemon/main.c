@@ -1,0 +1,72 @@
+/* daemon/main.c - which role are we? */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "daemon/environment.h"
+#include "daemon/message.h"
+#include "daemon/monitor.h"
+#include "daemon/options.h"
+#include "daemon/paths.h"
+#include "daemon/privileges.h"
+#include "daemon/roles.h"
+#include "daemon/spawn.h"
+#include "io/log.h"
+
+static int complain(const char *why, int exit_code)
+{
+    fprintf(stderr, "vmswitchd: %s\n", why);
+    return exit_code;
+}
+
+static int run_monitor(struct options *options)
+{
+    char why[MESSAGE_WHY_SIZE];
+    if (paths_complete(options, geteuid(), why, sizeof(why)) < 0)
+        return complain(why, EXIT_USAGE);
+    int r = environment_reset();
+    if (r < 0)
+        return complain(strerror(-r), EXIT_FAILED);
+    return monitor_main(options);
+}
+
+/* Started by a monitor, which has reset the environment. */
+static int run_role(const struct options *options)
+{
+    char why[MESSAGE_WHY_SIZE];
+    struct stat st;
+    if (fstat(ROLE_CHANNEL_FD, &st) < 0 || !S_ISSOCK(st.st_mode))
+        return complain("--role is for vmswitchd's own use", EXIT_USAGE);
+    if (privileges_drop(options->uid, options->gid, why, sizeof(why)) < 0)
+        return complain(why, EXIT_FAILED);
+    signal(SIGPIPE, SIG_IGN);
+    spawn_restore_name();
+    switch (options->role) {
+    case ROLE_CONTROL:
+        return control_main(ROLE_CHANNEL_FD);
+    case ROLE_NETWORK:
+        return network_main(ROLE_CHANNEL_FD);
+    default:
+        return uplink_main(ROLE_CHANNEL_FD);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    char why[MESSAGE_WHY_SIZE];
+    struct options options;
+    if (options_parse(&options, argc, argv, why, sizeof(why)) < 0)
+        return complain(why, EXIT_USAGE);
+    if (options.help) {
+        fputs(options_help(), stdout);
+        return fflush(stdout) == 0 ? EXIT_OK : EXIT_FAILED;
+    }
+    if (options.version) {
+        puts("vmswitchd " VMSWITCH_VERSION);
+        return fflush(stdout) == 0 ? EXIT_OK : EXIT_FAILED;
+    }
+    return options.role == ROLE_MONITOR ? run_monitor(&options) : run_role(&options);
+}

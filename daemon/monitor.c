@@ -1,0 +1,537 @@
+#include "daemon/monitor.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "daemon/accounts.h"
+#include "daemon/channel.h"
+#include "daemon/children.h"
+#include "daemon/folders.h"
+#include "daemon/lock.h"
+#include "daemon/message.h"
+#include "daemon/orders.h"
+#include "daemon/roles.h"
+#include "daemon/sockets.h"
+#include "daemon/spawn.h"
+#include "io/log.h"
+#include "io/sockpath.h"
+
+#define API_NAME "api.sock"
+#define ATTACH_NAME "attach.sock"
+
+struct listening { /* one of control's own sockets */
+    int fd;
+    struct sockpath_id id;
+};
+
+struct monitor {
+    const struct options *options;
+    struct hello hello;
+    int dir_fd; /* the runtime folder */
+    int lock_fd;
+    int config_fd; /* -1: no configuration */
+    struct listening api, attach;
+    struct sockets *sockets;
+    struct children children;
+
+    struct {
+        pid_t pid;               /* 0: none runs */
+        struct channel *channel; /* NULL: closed */
+        uint64_t started_ms;
+        uint64_t restart_ms; /* when to start it again; 0: it runs */
+        uint32_t delay_ms;
+        bool was_restarted;
+    } control;
+
+    bool is_ending;
+    uint64_t end_ms; /* ending: when to kill, then when to give up */
+    bool has_killed;
+    int exit_code;
+};
+
+/* A signal handler has no other way to its monitor. */
+static int signal_pipe[2] = {-1, -1};
+
+static uint64_t now_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+/* ---- signals ---- */
+
+static void on_signal(int signal_number)
+{
+    int error = errno;
+    unsigned char byte = (unsigned char)signal_number;
+    /* A full pipe has enough in it to wake the loop. */
+    ssize_t n = write(signal_pipe[1], &byte, 1);
+    (void)n;
+    errno = error;
+}
+
+static int catch_signals(void)
+{
+    static const int caught[] = {SIGCHLD, SIGTERM, SIGINT, SIGHUP};
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
+    if (pipe(signal_pipe) < 0)
+        return -errno;
+    for (int i = 0; i < 2; i++) {
+        fcntl(signal_pipe[i], F_SETFD, FD_CLOEXEC);
+        fcntl(signal_pipe[i], F_SETFL, O_NONBLOCK);
+    }
+    sigfillset(&action.sa_mask);
+    for (size_t i = 0; i < sizeof(caught) / sizeof(caught[0]); i++)
+        sigaction(caught[i], &action, NULL);
+    return 0;
+}
+
+/* ---- start ---- */
+
+static int complain(const char *why, int exit_code)
+{
+    log_error("%s", why);
+    return exit_code;
+}
+
+static int copy_path(char to[MESSAGE_PATH_SIZE], const char *from)
+{
+    return snprintf(to, MESSAGE_PATH_SIZE, "%s", from);
+}
+
+/* Whom the others run as, and who may use the API. */
+static int choose_users(struct monitor *monitor, char *why, size_t size)
+{
+    struct hello *hello = &monitor->hello;
+    uid_t uid = geteuid();
+    gid_t gid = getegid(), api_gid = 0;
+    hello->is_root = uid == 0;
+    if (!hello->is_root && monitor->options->user[0]) {
+        snprintf(why, size, "--user: only root can run as somebody else");
+        return -EPERM;
+    }
+    int r = hello->is_root ? accounts_find_service(monitor->options->user, &uid, &gid, why, size) : 0;
+    hello->service_uid = (uint32_t)uid;
+    hello->service_gid = (uint32_t)gid;
+    hello->has_api_group = hello->is_root && accounts_find_group(ACCOUNTS_API_GROUP, &api_gid);
+    hello->api_gid = (uint32_t)api_gid;
+    return r;
+}
+
+static int open_config(struct monitor *monitor, char *why, size_t size)
+{
+    struct stat st;
+    const char *path = monitor->options->config_path;
+    monitor->config_fd = -1;
+    if (!path[0])
+        return 0;
+    monitor->config_fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a FIFO must not stop us */
+    if (monitor->config_fd < 0 || fstat(monitor->config_fd, &st) < 0) {
+        int error = errno;
+        snprintf(why, size, "the configuration %s: %s", path, strerror(error));
+        return -error;
+    }
+    if (S_ISREG(st.st_mode))
+        return 0;
+    snprintf(why, size, "the configuration %s is not a plain file", path);
+    return -EINVAL;
+}
+
+static int bind_control_sockets(struct monitor *monitor, char *why, size_t size)
+{
+    const struct hello *hello = &monitor->hello;
+    struct sockpath api = {.type = SOCK_STREAM, .mode = 0600, .uid = (uid_t)-1, .gid = (gid_t)-1};
+    struct sockpath attach = api;
+    if (hello->has_api_group) {
+        api.mode = 0660;
+        api.gid = (gid_t)hello->api_gid;
+    }
+    if (hello->is_root)
+        attach.mode = 0666; /* control looks at who connects: root, the API's group, or the network's group */
+    monitor->api.fd =
+        sockpath_make(monitor->dir_fd, hello->runtime_dir, API_NAME, &api, &monitor->api.id, why, size);
+    if (monitor->api.fd < 0)
+        return monitor->api.fd;
+    monitor->attach.fd = sockpath_make(monitor->dir_fd, hello->runtime_dir, ATTACH_NAME, &attach,
+                                       &monitor->attach.id, why, size);
+    return monitor->attach.fd < 0 ? monitor->attach.fd : 0;
+}
+
+static void unlink_sockets(struct monitor *monitor)
+{
+    if (monitor->api.fd >= 0)
+        sockpath_remove(monitor->dir_fd, API_NAME, &monitor->api.id);
+    if (monitor->attach.fd >= 0)
+        sockpath_remove(monitor->dir_fd, ATTACH_NAME, &monitor->attach.id);
+    sockets_destroy(monitor->sockets);
+    monitor->sockets = NULL;
+}
+
+static void fill_hello(struct monitor *monitor)
+{
+    struct hello *hello = &monitor->hello;
+    const struct options *options = monitor->options;
+    hello->protocol = MESSAGE_PROTOCOL;
+    hello->log_level = (int)options->log_level;
+    copy_path(hello->runtime_dir, options->runtime_dir);
+    copy_path(hello->state_dir, options->state_dir);
+    copy_path(hello->config_path, options->config_path);
+}
+
+/* All that can fail before the first process starts. Returns an exit code; on error the caller undoes it. */
+static int set_up(struct monitor *monitor)
+{
+    char why[MESSAGE_WHY_SIZE + MESSAGE_PATH_SIZE];
+    const struct options *options = monitor->options;
+    fill_hello(monitor);
+    if (choose_users(monitor, why, sizeof(why)) < 0)
+        return complain(why, EXIT_FAILED);
+    if (open_config(monitor, why, sizeof(why)) < 0)
+        return complain(why, EXIT_CONFIG);
+    monitor->dir_fd = folders_open_runtime(options->runtime_dir, why, sizeof(why));
+    if (monitor->dir_fd < 0)
+        return complain(why, EXIT_FAILED);
+    monitor->lock_fd = lock_take(monitor->dir_fd, options->runtime_dir, why, sizeof(why));
+    if (monitor->lock_fd < 0)
+        return complain(why, monitor->lock_fd == -EWOULDBLOCK ? EXIT_RUNNING : EXIT_FAILED);
+    if (folders_remove_stale(monitor->dir_fd, options->runtime_dir, why, sizeof(why)) < 0 ||
+        folders_make_state(options->state_dir, (uid_t)monitor->hello.service_uid,
+                           (gid_t)monitor->hello.service_gid, why, sizeof(why)) < 0 ||
+        bind_control_sockets(monitor, why, sizeof(why)) < 0)
+        return complain(why, EXIT_FAILED);
+    monitor->sockets = sockets_create(monitor->dir_fd, monitor->hello.runtime_dir);
+    monitor->children.hello = monitor->hello;
+    if (!monitor->sockets || spawn_init() < 0 || catch_signals() < 0)
+        return complain("cannot start: no memory, no descriptors, or /proc is not mounted", EXIT_FAILED);
+    return EXIT_OK;
+}
+
+static void close_if_open(int fd)
+{
+    if (fd >= 0)
+        close(fd);
+}
+
+static void tear_down(struct monitor *monitor)
+{
+    unlink_sockets(monitor);
+    close_if_open(monitor->api.fd);
+    close_if_open(monitor->attach.fd);
+    close_if_open(monitor->config_fd);
+    if (monitor->lock_fd >= 0)
+        lock_release(monitor->lock_fd);
+    close_if_open(monitor->dir_fd);
+}
+
+/* ---- control ---- */
+
+static void send_copy(struct channel *channel, uint16_t type, int fd)
+{
+    int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    if (copy >= 0)
+        channel_send(channel, type, 0, NULL, 0, copy);
+}
+
+static void send_running(struct monitor *monitor, struct child *child)
+{
+    const struct child_running running = {.child = child->id, .pid = (int32_t)child->pid};
+    int fd = child_connect_control(child);
+    if (fd >= 0)
+        channel_send(monitor->control.channel, MSG_CHILD_RUNNING, 0, &running, sizeof(running), fd);
+}
+
+static uint32_t next_delay(struct monitor *monitor, uint64_t was_up_ms)
+{
+    uint32_t delay_ms = monitor->control.delay_ms;
+    if (delay_ms == 0 || was_up_ms >= MONITOR_STABLE_MS)
+        delay_ms = MONITOR_RETRY_MIN_MS;
+    monitor->control.delay_ms = delay_ms * 2 < MONITOR_RETRY_MAX_MS ? delay_ms * 2 : MONITOR_RETRY_MAX_MS;
+    return delay_ms;
+}
+
+static void start_control(struct monitor *monitor)
+{
+    struct channel *channel = NULL;
+    int r = child_spawn(ROLE_CONTROL, "", monitor->hello.service_uid, monitor->hello.service_gid,
+                        &monitor->hello, &channel, &monitor->control.pid);
+    if (r < 0) {
+        uint32_t delay_ms = next_delay(monitor, 0);
+        log_error("cannot start control: %s; trying again in %u ms", strerror(-r), delay_ms);
+        monitor->control.pid = 0;
+        monitor->control.restart_ms = now_ms() + delay_ms;
+        return;
+    }
+    monitor->control.channel = channel;
+    monitor->control.started_ms = now_ms();
+    monitor->control.restart_ms = 0;
+    send_copy(channel, MSG_API_LISTENER, monitor->api.fd);
+    send_copy(channel, MSG_ATTACH_LISTENER, monitor->attach.fd);
+    if (monitor->config_fd >= 0) {
+        /* The very file we were started with, from its beginning: a crash is no reload. */
+        lseek(monitor->config_fd, 0, SEEK_SET);
+        send_copy(channel, MSG_CONFIG_FILE, monitor->config_fd);
+    }
+    for (size_t i = 0; i < CHILDREN_MAX; i++) {
+        if (monitor->children.table[i].state == CHILD_RUNS)
+            send_running(monitor, &monitor->children.table[i]);
+    }
+    channel_send(channel, MSG_BEGIN, 0, NULL, 0, -1);
+}
+
+/* Control broke the rules, or is about to be gone. */
+static void drop_control(struct monitor *monitor, int error)
+{
+    if (error != -ECONNRESET)
+        log_error("control broke its channel (%s): it is started again", strerror(-error));
+    channel_destroy(monitor->control.channel);
+    monitor->control.channel = NULL;
+    if (monitor->control.pid)
+        kill(monitor->control.pid, SIGKILL); /* ours and not reaped yet: the pid is still its own */
+}
+
+static void begin_end(struct monitor *monitor, int exit_code);
+
+static void log_end(const char *whose, const char *name, pid_t pid, int status)
+{
+    if (WIFSIGNALED(status))
+        log_warn("%s%s, pid %ld, was ended by signal %d", whose, name, (long)pid, WTERMSIG(status));
+    else if (WEXITSTATUS(status) != EXIT_OK)
+        log_warn("%s%s, pid %ld, ended with code %d", whose, name, (long)pid, WEXITSTATUS(status));
+    else
+        log_info("%s%s, pid %ld, ended", whose, name, (long)pid);
+}
+
+static void on_control_gone(struct monitor *monitor, int status)
+{
+    uint64_t was_up_ms = now_ms() - monitor->control.started_ms;
+    pid_t pid = monitor->control.pid;
+    channel_destroy(monitor->control.channel);
+    monitor->control.channel = NULL;
+    monitor->control.pid = 0;
+    if (monitor->is_ending)
+        return;
+    log_end("control", "", pid, status);
+    /* It gave up by itself, having told why, before it was of any use: so would the next. */
+    if (!monitor->control.was_restarted && WIFEXITED(status) && WEXITSTATUS(status) != EXIT_OK &&
+        was_up_ms < MONITOR_STABLE_MS) {
+        begin_end(monitor, WEXITSTATUS(status) == EXIT_CONFIG ? EXIT_CONFIG : EXIT_FAILED);
+        return;
+    }
+    monitor->control.was_restarted = true;
+    monitor->control.restart_ms = now_ms() + next_delay(monitor, was_up_ms);
+}
+
+static int on_control_message(void *ctx, struct message *message)
+{
+    struct monitor *monitor = ctx;
+    const struct orders orders = {
+        .children = &monitor->children, .sockets = monitor->sockets, .is_root = monitor->hello.is_root};
+    return orders_handle(&orders, monitor->control.channel, message, now_ms());
+}
+
+/* ---- the others ---- */
+
+/* They have nothing to say to us. */
+static int on_child_message(void *ctx, struct message *message)
+{
+    (void)ctx;
+    (void)message;
+    return -EBADMSG;
+}
+
+static void on_child_readable(struct child *child)
+{
+    if (channel_receive(child->channel, on_child_message, NULL) >= 0)
+        return;
+    /* It ends, or has gone mad: what is left of it is killed. It stays known, as one that crashed. */
+    channel_destroy(child->channel);
+    child->channel = NULL;
+    child->kill_at_ms = now_ms() + CHILD_STOP_MS;
+}
+
+static void on_child_gone(struct monitor *monitor, pid_t pid, int status)
+{
+    struct child child = children_gone(&monitor->children, pid);
+    if (child.state == CHILD_NONE)
+        return;
+    if (child.state == CHILD_RUNS && !monitor->is_ending)
+        log_end(child.id.role == ROLE_NETWORK ? "network " : "uplink ", child.id.name, pid, status);
+    const struct child_exited exited = {.child = child.id, .pid = (int32_t)pid, .status = (int32_t)status};
+    if (monitor->control.channel)
+        channel_send(monitor->control.channel, MSG_EXITED, 0, &exited, sizeof(exited), -1);
+}
+
+static void reap(struct monitor *monitor)
+{
+    int status;
+    pid_t pid;
+    while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+        if (pid == monitor->control.pid)
+            on_control_gone(monitor, status);
+        else
+            on_child_gone(monitor, pid, status);
+    }
+}
+
+/* ---- the end ---- */
+
+static void kill_all(struct monitor *monitor)
+{
+    monitor->has_killed = true;
+    monitor->end_ms = now_ms() + MONITOR_END_KILLED_MS;
+    if (monitor->control.pid)
+        kill(monitor->control.pid, SIGKILL);
+    for (size_t i = 0; i < CHILDREN_MAX; i++) {
+        const struct child *child = &monitor->children.table[i];
+        if (child->state != CHILD_NONE && child->pid)
+            kill(child->pid, SIGKILL);
+    }
+}
+
+static void begin_end(struct monitor *monitor, int exit_code)
+{
+    monitor->is_ending = true;
+    monitor->exit_code = exit_code;
+    monitor->control.restart_ms = 0;
+    unlink_sockets(monitor); /* first, so that nobody comes who would only be cut off */
+    channel_destroy(monitor->control.channel);
+    monitor->control.channel = NULL;
+    monitor->end_ms = now_ms() + MONITOR_END_MS;
+    for (size_t i = 0; i < CHILDREN_MAX; i++) {
+        if (monitor->children.table[i].state != CHILD_NONE)
+            child_stop(&monitor->children.table[i], monitor->end_ms);
+    }
+}
+
+static void on_end_signal(struct monitor *monitor, int signal_number)
+{
+    if (!monitor->is_ending) {
+        log_info("ending: signal %d", signal_number);
+        begin_end(monitor, EXIT_OK);
+    } else if (!monitor->has_killed) {
+        kill_all(monitor);
+    }
+}
+
+static bool has_ended(const struct monitor *monitor)
+{
+    return monitor->is_ending && !monitor->control.pid && children_count(&monitor->children) == 0;
+}
+
+/* ---- the loop ---- */
+
+static void take_signals(struct monitor *monitor)
+{
+    unsigned char numbers[64];
+    ssize_t n = read(signal_pipe[0], numbers, sizeof(numbers));
+    for (ssize_t i = 0; i < n; i++) {
+        if (numbers[i] != SIGCHLD)
+            on_end_signal(monitor, numbers[i]);
+    }
+    reap(monitor);
+}
+
+static void on_control_event(struct monitor *monitor, short events)
+{
+    struct channel *channel = monitor->control.channel;
+    int r = 0;
+    if (events & POLLOUT)
+        r = channel_flush(channel);
+    if (r == 0 && (events & (POLLIN | POLLHUP | POLLERR)))
+        r = channel_receive(channel, on_control_message, monitor);
+    if (r < 0)
+        drop_control(monitor, r);
+}
+
+static struct pollfd watch(const struct channel *channel)
+{
+    return (struct pollfd){.fd = channel ? channel_fd(channel) : -1,
+                           .events =
+                               (short)(POLLIN | (channel && channel_wants_write(channel) ? POLLOUT : 0))};
+}
+
+/* Does what is due. Returns how long poll() may wait, -1: for ever. */
+static int do_due(struct monitor *monitor)
+{
+    uint64_t now = now_ms();
+    if (monitor->control.restart_ms && monitor->control.restart_ms <= now)
+        start_control(monitor);
+    uint64_t next = children_kill_due(&monitor->children, now);
+    if (monitor->control.restart_ms && (!next || monitor->control.restart_ms < next))
+        next = monitor->control.restart_ms;
+    if (monitor->is_ending && (!next || monitor->end_ms < next))
+        next = monitor->end_ms;
+    if (!next)
+        return -1;
+    return next > now ? (int)(next - now) : 0;
+}
+
+static void turn(struct monitor *monitor)
+{
+    enum { SIGNALS, CONTROL, FIRST_CHILD };
+    struct pollfd fds[FIRST_CHILD + CHILDREN_MAX];
+    int wait_ms = do_due(monitor);
+    fds[SIGNALS] = (struct pollfd){.fd = signal_pipe[0], .events = POLLIN};
+    fds[CONTROL] = watch(monitor->control.channel);
+    for (size_t i = 0; i < CHILDREN_MAX; i++)
+        fds[FIRST_CHILD + i] = watch(monitor->children.table[i].channel);
+    if (poll(fds, FIRST_CHILD + CHILDREN_MAX, wait_ms) <= 0)
+        return;
+    /* Children before control and signals: those may put another channel into a place that was polled. */
+    for (size_t i = 0; i < CHILDREN_MAX; i++) {
+        struct child *child = &monitor->children.table[i];
+        if (fds[FIRST_CHILD + i].revents & POLLOUT)
+            channel_flush(child->channel);
+        if (fds[FIRST_CHILD + i].revents & (POLLIN | POLLHUP | POLLERR))
+            on_child_readable(child);
+    }
+    if (fds[CONTROL].revents)
+        on_control_event(monitor, fds[CONTROL].revents);
+    if (fds[SIGNALS].revents)
+        take_signals(monitor);
+}
+
+static void run(struct monitor *monitor)
+{
+    start_control(monitor);
+    while (!has_ended(monitor)) {
+        turn(monitor);
+        if (!monitor->is_ending || now_ms() < monitor->end_ms)
+            continue;
+        if (monitor->has_killed)
+            break; /* in the kernel for good: nothing more can be done about it */
+        log_warn("some processes do not end by themselves: they are killed");
+        kill_all(monitor);
+    }
+}
+
+int monitor_main(const struct options *options)
+{
+    log_open("monitor", options->log_level);
+    struct monitor *monitor = calloc(1, sizeof(*monitor));
+    if (!monitor)
+        return complain("out of memory", EXIT_FAILED);
+    monitor->options = options;
+    monitor->dir_fd = monitor->lock_fd = monitor->config_fd = monitor->api.fd = monitor->attach.fd = -1;
+    monitor->exit_code = set_up(monitor);
+    if (monitor->exit_code == EXIT_OK) {
+        log_info("vmswitchd %s, pid %ld, sockets in %s", VMSWITCH_VERSION, (long)getpid(),
+                 options->runtime_dir);
+        run(monitor);
+    }
+    int exit_code = monitor->exit_code;
+    tear_down(monitor);
+    free(monitor);
+    return exit_code;
+}

@@ -1,0 +1,179 @@
+#include "daemon/options.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "switch/port.h"
+
+enum option_id {
+    OPT_CONFIG = 256, /* above every character, which getopt_long() may return too */
+    OPT_RUNTIME_DIR,
+    OPT_STATE_DIR,
+    OPT_USER,
+    OPT_LOG_LEVEL,
+    OPT_VERSION,
+    OPT_HELP,
+    OPT_ROLE,
+    OPT_NAME,
+    OPT_UID,
+    OPT_GID,
+};
+
+static const struct option long_options[] = {
+    {"config", required_argument, NULL, OPT_CONFIG},
+    {"runtime-dir", required_argument, NULL, OPT_RUNTIME_DIR},
+    {"state-dir", required_argument, NULL, OPT_STATE_DIR},
+    {"user", required_argument, NULL, OPT_USER},
+    {"log-level", required_argument, NULL, OPT_LOG_LEVEL},
+    {"version", no_argument, NULL, OPT_VERSION},
+    {"help", no_argument, NULL, OPT_HELP},
+    {"role", required_argument, NULL, OPT_ROLE},
+    {"name", required_argument, NULL, OPT_NAME},
+    {"uid", required_argument, NULL, OPT_UID},
+    {"gid", required_argument, NULL, OPT_GID},
+    {NULL, 0, NULL, 0},
+};
+
+static const char help_text[] =
+    "Usage: vmswitchd [OPTION]...\n"
+    "A network switch for virtual machines. Runs in the foreground; SIGTERM or Ctrl-C ends it.\n"
+    "\n"
+    "  --config FILE       networks that are always there, and limits (JSON).\n"
+    "                      Default: /etc/vmswitch/vmswitchd.conf as root, else\n"
+    "                      ~/.config/vmswitch/vmswitchd.conf, where it exists\n"
+    "  --runtime-dir DIR   where the sockets are. Default: /run/vmswitch as root (macOS:\n"
+    "                      /var/run/vmswitch), else $XDG_RUNTIME_DIR/vmswitch or /tmp/vmswitch-UID\n"
+    "  --state-dir DIR     where networks made over the API are kept. Default: /var/lib/vmswitch\n"
+    "                      as root, else ~/.local/state/vmswitch\n"
+    "  --user NAME         as root: who the API and root's networks run as. Default: _vmswitch or\n"
+    "                      vmswitch where it exists, else nobody\n"
+    "  --log-level LEVEL   error, warn, info (default) or debug; the log goes to stderr\n"
+    "  --version           print the version and exit\n"
+    "  --help              print this and exit\n"
+    "\n"
+    "In the runtime folder:\n"
+    "  api.sock                             the API: HTTP and JSON\n"
+    "  attach.sock                          passes connected sockets in (vmswitch run)\n"
+    "  NETWORK.stream, NETWORK.dgram        plug a VM in, as a port that goes when it leaves\n"
+    "  NETWORK.PORT.stream, .dgram          plug a VM into a named port\n"
+    "  vmswitchd.lock                       one daemon per folder\n"
+    "\n"
+    "Try:  curl --unix-socket /run/vmswitch/api.sock http://localhost/v1/networks\n"
+    "\n"
+    "Exit: 0 ended by a signal; 1 could not start or go on; 2 wrong options; 3 wrong configuration;\n"
+    "      4 another vmswitchd has the runtime folder.\n";
+
+const char *options_help(void)
+{
+    return help_text;
+}
+
+static int bad(char *why, size_t size, const char *problem, const char *value)
+{
+    char shown[80];
+    snprintf(why, size, "%s '%s'; see --help", problem, log_escape(value, shown, sizeof(shown)));
+    return -EINVAL;
+}
+
+static bool copy_text(char *to, size_t size, const char *from)
+{
+    size_t len = strlen(from);
+    if (len == 0 || len >= size)
+        return false;
+    memcpy(to, from, len + 1);
+    return true;
+}
+
+static bool parse_id(const char *text, uint32_t *ret_id)
+{
+    char *end = NULL;
+    if (*text < '0' || *text > '9')
+        return false;
+    errno = 0;
+    unsigned long long value = strtoull(text, &end, 10);
+    if (errno || *end || value >= UINT32_MAX) /* (uid_t)-1 means "none" */
+        return false;
+    *ret_id = (uint32_t)value;
+    return true;
+}
+
+static bool parse_role(const char *text, enum role *ret_role)
+{
+    static const char *const names[ROLE_N] = {
+        [ROLE_CONTROL] = "control", [ROLE_NETWORK] = "network", [ROLE_UPLINK] = "uplink"};
+    for (int i = 0; i < ROLE_N; i++) {
+        if (names[i] && strcmp(text, names[i]) == 0) {
+            *ret_role = (enum role)i;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Takes the value of one option. Returns NULL, or what is wrong with it. */
+static const char *take(struct options *options, int id, const char *value)
+{
+    switch (id) {
+    case OPT_CONFIG:
+        return copy_text(options->config_path, MESSAGE_PATH_SIZE, value) ? NULL : "--config: not a path:";
+    case OPT_RUNTIME_DIR:
+        return copy_text(options->runtime_dir, MESSAGE_PATH_SIZE, value) ? NULL
+                                                                         : "--runtime-dir: not a path:";
+    case OPT_STATE_DIR:
+        return copy_text(options->state_dir, MESSAGE_PATH_SIZE, value) ? NULL : "--state-dir: not a path:";
+    case OPT_USER:
+        return copy_text(options->user, OPTIONS_USER_SIZE, value) ? NULL : "--user: not a user's name:";
+    case OPT_LOG_LEVEL:
+        return log_level_parse(value, &options->log_level)
+                   ? NULL
+                   : "--log-level: choose error, warn, info or debug, not";
+    case OPT_VERSION:
+        options->version = true;
+        return NULL;
+    case OPT_HELP:
+        options->help = true;
+        return NULL;
+    case OPT_ROLE:
+        return parse_role(value, &options->role) ? NULL : "--role: no such role:";
+    case OPT_NAME:
+        return port_name_is_valid(value) && copy_text(options->name, NETWORK_NAME_SIZE, value)
+                   ? NULL
+                   : "--name: not a network's name:";
+    case OPT_UID:
+        return parse_id(value, &options->uid) ? NULL : "--uid: not a user id:";
+    default:
+        return parse_id(value, &options->gid) ? NULL : "--gid: not a group id:";
+    }
+}
+
+int options_parse(struct options *ret_options, int argc, char **argv, char *ret_why, size_t why_size)
+{
+    *ret_options = (struct options){.log_level = LOG_INFO, .role = ROLE_MONITOR};
+    opterr = 0;
+    optind = 1;
+    for (;;) {
+        int at = optind;
+        /* '+': stop at the first operand; ':': tell a missing value from an unknown option. */
+        int id = getopt_long(argc, argv, "+:", long_options, NULL);
+        if (id == -1)
+            break;
+        if (id == ':')
+            return bad(ret_why, why_size, "this option needs a value:", argv[at]);
+        if (id == '?')
+            return bad(ret_why, why_size, "unknown option", argv[at]);
+        const char *problem = take(ret_options, id, optarg);
+        if (problem)
+            return bad(ret_why, why_size, problem, optarg);
+    }
+    if (optind < argc)
+        return bad(ret_why, why_size, "unexpected argument", argv[optind]);
+    if ((ret_options->role == ROLE_NETWORK || ret_options->role == ROLE_UPLINK) && !ret_options->name[0]) {
+        snprintf(ret_why, why_size, "--role: this role needs --name");
+        return -EINVAL;
+    }
+    return 0;
+}

@@ -1,0 +1,38 @@
+/* daemon/options.h - the command line as plain data
+ *
+ * Parsing neither prints nor exits: main() does both.
+ */
+#ifndef DAEMON_OPTIONS_H
+#define DAEMON_OPTIONS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "daemon/message.h"
+#include "io/log.h"
+
+#define OPTIONS_USER_SIZE 33 /* useradd(8): a user's name has at most 32 bytes */
+
+struct options {
+    bool help, version;
+    char config_path[MESSAGE_PATH_SIZE]; /* "": not given */
+    char runtime_dir[MESSAGE_PATH_SIZE]; /* likewise */
+    char state_dir[MESSAGE_PATH_SIZE];   /* likewise */
+    char user[OPTIONS_USER_SIZE];        /* likewise */
+    enum log_level log_level;
+
+    /* Given by the monitor to the roles it starts, by nobody else. */
+    enum role role; /* ROLE_MONITOR if not given */
+    char name[NETWORK_NAME_SIZE];
+    uint32_t uid, gid;
+};
+
+/* Reads 'argv' into 'ret_options'. Returns 0, or -EINVAL with a sentence in 'ret_why'. Uses getopt_long(),
+ * whose state is global: one thread at a time. */
+int options_parse(struct options *ret_options, int argc, char **argv, char *ret_why, size_t why_size);
+
+/* What --help prints. */
+const char *options_help(void);
+
+#endif

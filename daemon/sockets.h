@@ -1,0 +1,32 @@
+/* daemon/sockets.h - the named sockets that the monitor has bound for its networks
+ *
+ * It keeps each open, so that a network that is started again gets the very same one and whoever connects
+ * meanwhile waits in its backlog. They are removed when control says so, or at the end; by inode, so never
+ * another's.
+ */
+#ifndef DAEMON_SOCKETS_H
+#define DAEMON_SOCKETS_H
+
+#include <stddef.h>
+
+#include "daemon/message.h"
+#include "io/sockpath.h"
+
+struct sockets;
+
+/* 'dir_fd' and 'dir', the runtime folder, must outlive it. Returns NULL if memory is short. */
+struct sockets *sockets_create(int dir_fd, const char *dir);
+
+/* Removes and closes all. sockets_destroy(NULL) is fine. */
+void sockets_destroy(struct sockets *sockets);
+
+/* Binds one, or finds it bound already (mode and group stay as they were then). 'request' has been checked;
+ * 'want' is what it comes to. Returns the descriptor, which stays ours, or a negative errno and a sentence:
+ * -ENOSPC beyond NETWORK_PORTS_MAX ports. */
+int sockets_bind(struct sockets *sockets, const struct bind_request *request, const struct sockpath *want,
+                 char *ret_why, size_t why_size);
+
+/* Removes both kinds of a port of a network; 'port' "": all sockets of the network. */
+void sockets_unbind(struct sockets *sockets, const char *network, const char *port);
+
+#endif

@@ -1,0 +1,62 @@
+#include "daemon/spawn.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <spawn.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include "daemon/roles.h"
+
+extern char **environ;
+
+/* Not the path it was started by: after an upgrade another build lies there, which speaks another protocol.
+ */
+static const char self[] = "/proc/self/exe";
+
+int spawn_init(void)
+{
+    return access(self, X_OK) < 0 ? -errno : 0;
+}
+
+void spawn_restore_name(void)
+{
+    prctl(PR_SET_NAME, "vmswitchd", 0, 0, 0); /* it is "exe" after /proc/self/exe */
+}
+
+static int set_actions(posix_spawn_file_actions_t *actions, int channel_fd)
+{
+    int r = posix_spawn_file_actions_adddup2(actions, channel_fd, ROLE_CHANNEL_FD);
+    return r ? r : posix_spawn_file_actions_addclosefrom_np(actions, ROLE_CHANNEL_FD + 1);
+}
+
+static int set_attributes(posix_spawnattr_t *attributes)
+{
+    sigset_t all, none;
+    sigfillset(&all);
+    sigemptyset(&none);
+    int r = posix_spawnattr_setflags(attributes,
+                                     POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETPGROUP);
+    r = r ? r : posix_spawnattr_setsigdefault(attributes, &all);
+    r = r ? r : posix_spawnattr_setsigmask(attributes, &none);
+    return r ? r : posix_spawnattr_setpgroup(attributes, 0);
+}
+
+int spawn_self(char *const argv[], int channel_fd, pid_t *ret_pid)
+{
+    posix_spawn_file_actions_t actions;
+    posix_spawnattr_t attributes;
+    int r = posix_spawn_file_actions_init(&actions);
+    if (r)
+        return -r;
+    r = posix_spawnattr_init(&attributes);
+    if (r)
+        goto destroy_actions;
+    r = set_actions(&actions, channel_fd);
+    r = r ? r : set_attributes(&attributes);
+    r = r ? r : posix_spawn(ret_pid, self, &actions, &attributes, argv, environ);
+    posix_spawnattr_destroy(&attributes);
+destroy_actions:
+    posix_spawn_file_actions_destroy(&actions);
+    return -r;
+}

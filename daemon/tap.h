@@ -1,0 +1,15 @@
+/* daemon/tap.h - a new TAP interface, for a network's uplink */
+#ifndef DAEMON_TAP_H
+#define DAEMON_TAP_H
+
+#include <stddef.h>
+
+#include "daemon/message.h"
+
+/* Makes an interface vmswN that was not there before, gives it the address and sets it up. It is gone when
+ * the last copy of the descriptor is closed. Needs CAP_NET_ADMIN. Returns the descriptor (close-on-exec), or
+ * a negative errno and a sentence in 'ret_why'; -ENOTSUP where there are no TAPs. */
+int tap_open(const struct tap_request *request, struct uplink_facts *ret_facts, char *ret_why,
+             size_t why_size);
+
+#endif

@@ -1,0 +1,162 @@
+/* io/link_tap_linux.c - a TAP interface of the host, one frame per read and per write
+ *
+ * The good path: on_readable -> up to IO_DGRAM_SLOTS frames -> lan_receive; tap_send -> one writev each.
+ * What can go wrong: the kernel has no memory for now (frames wait in the queue, a timer tries again); the
+ * interface is down (EIO: the frame is dropped, the link stays, for it may come up again); the interface is
+ * deleted under us (the link ends).
+ *
+ * read() and write() are right here, unlike on a client's socket: the descriptor is ours alone, so nobody can
+ * take O_NONBLOCK from it.
+ */
+#include "io/link.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "io/link_internal.h"
+
+enum {
+    TAP_IOV = 16,
+    TAP_TURN = 4, /* reads of a batch each per turn: 64 frames, and then the others' turn */
+};
+
+/* ---- in ---- */
+
+/* Fills io's slots. Returns how many frames, or the negative errno of the first read. */
+static int read_frames(struct link *link)
+{
+    struct batch *batch = &link->io->batch;
+    int n = 0;
+
+    while (n < IO_DGRAM_SLOTS) {
+        struct batch_slot *slot = &batch->slots[n];
+        ssize_t len = read(link->fd, slot->bytes, FRAME_LEN_MAX + 1);
+
+        if (len < 0)
+            return n > 0 ? n : -errno;
+        slot->len = (uint32_t)len;
+        slot->from_len = 0;
+        n++;
+    }
+    return n;
+}
+
+static void on_readable(struct link *link)
+{
+    for (int i = 0; i < TAP_TURN && link->state == LINK_SERVING; i++) {
+        int n = read_frames(link);
+
+        if (n > 0)
+            datagram_deliver(link, 0, (size_t)n);
+        if (n == -EBADFD || n == -ENODEV)
+            link_fail(link, "the interface has vanished");
+        if (n < IO_DGRAM_SLOTS)
+            return;
+    }
+}
+
+/* ---- out ---- */
+
+enum refusal {
+    REFUSAL_FULL,  /* later */
+    REFUSAL_FRAME, /* this frame, for itself */
+    REFUSAL_GONE,  /* the link has failed */
+};
+
+static enum refusal refused(struct link *link, int error)
+{
+    switch (error) {
+    case EAGAIN:
+    case EINTR:
+        return REFUSAL_FULL;
+    case ENOBUFS:
+    case ENOMEM:
+        link->is_unwakeable = true;
+        return REFUSAL_FULL;
+    case EBADFD:
+    case ENODEV:
+        link_fail(link, "the interface has vanished");
+        return REFUSAL_GONE;
+    default: /* EIO: it is down. EINVAL: longer than its MTU */
+        return REFUSAL_FRAME;
+    }
+}
+
+/* Returns 0 or a positive errno. */
+static int write_frame(const struct link *link, const struct frame *frame)
+{
+    struct iovec iov[TAP_IOV];
+
+    if (frame->n_rest >= TAP_IOV)
+        return EMSGSIZE;
+    iov[0] = (struct iovec){.iov_base = (void *)(uintptr_t)frame->head, .iov_len = frame->head_len};
+    for (uint32_t i = 0; i < frame->n_rest; i++)
+        iov[i + 1] =
+            (struct iovec){.iov_base = (void *)(uintptr_t)frame->rest[i].base, .iov_len = frame->rest[i].len};
+    return writev(link->fd, iov, (int)frame->n_rest + 1) < 0 ? errno : 0;
+}
+
+static void tap_send(struct port *port, const struct frame *const *frames, size_t n)
+{
+    struct link *link = port->link;
+    size_t done = 0;
+
+    while (link->state == LINK_SERVING && queue_is_empty(&link->resume->out) && done < n) {
+        int error = write_frame(link, frames[done]);
+
+        if (error == 0) {
+            port->counters.frames_out++;
+            port->counters.bytes_out += frames[done]->len;
+        } else if (refused(link, error) == REFUSAL_FRAME) {
+            link_drop(link, DROP_send_failed, 1);
+        } else {
+            break;
+        }
+        done++;
+    }
+    if (done < n)
+        link_keep(link, frames + done, n - done);
+}
+
+static void tap_flush(struct link *link)
+{
+    struct queue *queue = &link->resume->out;
+    struct counters *counters = &link->port->counters;
+
+    while (!queue_is_empty(queue)) {
+        struct iovec iov[2];
+        uint32_t position = 0, len;
+        unsigned n_iov = queue_next(queue, &position, iov, &len);
+
+        if (writev(link->fd, iov, (int)n_iov) >= 0) {
+            counters->frames_out++;
+            counters->bytes_out += queue_pop(queue);
+            link_took(link);
+        } else if (refused(link, errno) == REFUSAL_FRAME) {
+            queue_pop(queue);
+            link_drop(link, DROP_send_failed, 1);
+        } else {
+            break;
+        }
+    }
+    link->port->queued = queue->n_frames;
+}
+
+static const struct port_ops tap_ops = {.send = tap_send};
+
+static const struct link_class tap_class = {
+    .kind = LINK_TAP,
+    .on_readable = on_readable,
+    .flush = tap_flush,
+};
+
+int link_tap_open(struct io *io, struct port *port, int fd, link_closed_fn *on_closed, void *ctx)
+{
+    int flags = fcntl(fd, F_GETFL);
+
+    if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
+        return uv_translate_sys_error(errno);
+    return link_open(io, port, fd, &tap_class, &tap_ops, on_closed, ctx);
+}
