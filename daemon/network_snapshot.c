@@ -7,6 +7,9 @@
 static const char *const via_names[] = {
     [VIA_NONE] = "", [VIA_PATH] = "path", [VIA_SHARED] = "shared", [VIA_FD] = "fd", [VIA_UPLINK] = "uplink"};
 
+/* A queue that has not moved for so long is worth a look; less is a busy moment. */
+enum { STALLED_FROM_MS = 100 };
+
 static void fill_lan(struct network *network, struct lan_snapshot *lan)
 {
     const struct fdb *fdb = lan_fdb(network->lan);
@@ -39,6 +42,7 @@ static void fill_port(const struct network_port *np, struct port_snapshot *out)
     const uint64_t now_ms = uv_now(np->network->loop);
     struct link_status status;
     link_status(port, &status);
+    const uint64_t stalled_ms = status.stalled_since_ms ? now_ms - status.stalled_since_ms : 0;
     *out = (struct port_snapshot){
         .is_uplink = port->role == PORT_UPLINK,
         .is_named = np->is_named,
@@ -48,8 +52,8 @@ static void fill_port(const struct network_port *np, struct port_snapshot *out)
         .isolated = port->isolated || (np->network->spec.isolated && port->role == PORT_VM),
         .persist = np->persist,
         .since_ms_ago = now_ms - np->since_ms,
-        .is_stalled = status.stalled_since_ms != 0,
-        .stalled_ms = status.stalled_since_ms ? now_ms - status.stalled_since_ms : 0,
+        .is_stalled = stalled_ms >= STALLED_FROM_MS,
+        .stalled_ms = stalled_ms,
         .queued = port->queued,
         .queued_bytes = status.queued_bytes,
         .frame_max = port->frame_max,
