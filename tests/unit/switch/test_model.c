@@ -13,7 +13,7 @@
 
 #include "tests/unit/switch/model.h"
 
-enum { N_SEEDS = 12, N_BYTES = 400 * 1000 };
+enum { N_SEEDS = 8, N_BYTES = 400 * 1000 };
 
 static void run_seed(uint64_t seed)
 {
