@@ -138,63 +138,69 @@ void control_reply_network(struct managed *m, struct api_call *call, unsigned st
 
 /* ---- all networks at once ---- */
 
+/* Networks answer in any order; the list keeps the order of their names. */
 struct gather {
     struct api_call *call;
-    const char *key;
-    unsigned n_open;
+    unsigned n, n_open;
     unsigned n_bad; /* not up */
-    json_t *list;
     bool is_health;
+    struct gather_slot {
+        struct gather *gather;
+        struct managed *m;
+        json_t *shown;
+    } slots[NETWORKS_MAX];
 };
 
 static void gather_close(struct gather *gather)
 {
-    json_t *body;
     if (--gather->n_open > 0)
         return;
+    json_t *list = json_array();
+    for (unsigned i = 0; i < gather->n; i++)
+        if (gather->slots[i].shown)
+            json_array_append_new(list, gather->slots[i].shown);
+    json_t *body = json_pack("{s:o}", "networks", list);
     if (gather->is_health)
-        body =
-            json_pack("{s:s, s:o}", "status", gather->n_bad ? "degraded" : "up", gather->key, gather->list);
-    else
-        body = json_pack("{s:o}", gather->key, gather->list);
+        json_object_set_new(body, "status", json_string(gather->n_bad ? "degraded" : "up"));
     api_reply_json(gather->call, 200, body);
     free(gather);
 }
 
 static void on_gathered(void *ctx, struct managed *m, const struct query_result *result)
 {
-    struct gather *gather = ctx;
+    struct gather_slot *slot = ctx;
     struct network_status status;
-    fill_status(m, result, &status);
-    gather->n_bad += strcmp(status.health, "up") != 0;
-    if (!m->is_gone)
-        json_array_append_new(gather->list, gather->is_health ? view_health_entry(m->spec.name, &status)
-                                                              : show_network(m, result));
-    gather_close(gather);
+    if (!m->is_gone) {
+        fill_status(m, result, &status);
+        slot->gather->n_bad += strcmp(status.health, "up") != 0;
+        slot->shown =
+            slot->gather->is_health ? view_health_entry(m->spec.name, &status) : show_network(m, result);
+    }
+    gather_close(slot->gather);
 }
 
 static int by_name(const void *a, const void *b)
 {
-    return strcmp((*(struct managed *const *)a)->spec.name, (*(struct managed *const *)b)->spec.name);
+    const struct gather_slot *left = a, *right = b;
+    return strcmp(left->m->spec.name, right->m->spec.name);
 }
 
 static void gather_all(struct control *control, struct api_call *call, bool is_health)
 {
-    struct managed *all[NETWORKS_MAX];
-    unsigned n = 0;
     struct gather *gather = calloc(1, sizeof(*gather));
     if (!gather) {
         control_reply_problem(call, 503, "out of memory", NULL, "try again later");
         return;
     }
-    *gather = (struct gather){
-        .call = call, .key = "networks", .n_open = 1, .list = json_array(), .is_health = is_health};
-    for (struct managed *m = control->networks; m && n < NETWORKS_MAX; m = m->next)
-        all[n++] = m;
-    qsort(all, n, sizeof(struct managed *), by_name);
-    for (unsigned i = 0; i < n; i++) {
+    gather->call = call;
+    gather->is_health = is_health;
+    gather->n_open = 1; /* ours: nobody answers before all were asked */
+    for (struct managed *m = control->networks; m && gather->n < NETWORKS_MAX; m = m->next)
+        gather->slots[gather->n++] = (struct gather_slot){.gather = gather, .m = m};
+    qsort(gather->slots, gather->n, sizeof(gather->slots[0]), by_name);
+    for (unsigned i = 0; i < gather->n; i++) {
         gather->n_open++;
-        control_query(all[i], false, false, on_gathered, gather);
+        control_query(gather->slots[i].m, false, false, on_gathered, &gather->slots[i]);
     }
     gather_close(gather);
 }
