@@ -1,0 +1,361 @@
+/* daemon/cli_tables.c - the API's answers as tables for people
+ *
+ * How it works
+ *   Cells are collected, then printed as wide as the widest of their column. A field that is not there or
+ * null is "-". A list is the answer itself or its one member of that name.
+ *
+ * What is always true
+ *   Only printable ASCII reaches the terminal. Counters are exact, bytes are rounded (1.2M is 1.2 * 2^20).
+ */
+#include "daemon/cli.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum { CELL_SIZE = 256, COLUMNS_MAX = 12, ADDRESSES_SHOWN = 3 };
+
+/* ---- a table ---- */
+
+struct table {
+    const char *const *headers; /* ends with NULL; ">NAME" is a column of numbers */
+    size_t n_columns;
+    char **cells;
+    size_t n_cells;
+};
+
+static void table_init(struct table *table, const char *const *headers)
+{
+    memset(table, 0, sizeof *table);
+    table->headers = headers;
+    while (headers[table->n_columns])
+        table->n_columns++;
+}
+
+__attribute__((format(printf, 2, 3))) static void table_add(struct table *table, const char *format, ...)
+{
+    char text[CELL_SIZE];
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    for (char *byte = text; *byte; byte++)
+        if (*byte < ' ' || *byte > '~')
+            *byte = '?';
+    char **cells = realloc(table->cells, (table->n_cells + 1) * sizeof *cells);
+    char *cell = cells ? strdup(*text ? text : "-") : NULL;
+    if (!cell) {
+        cli_complain("memory is short");
+        exit(CLI_REFUSED);
+    }
+    table->cells = cells;
+    table->cells[table->n_cells++] = cell;
+}
+
+static void print_cell(const char *text, int width, bool is_right, bool is_last)
+{
+    if (is_last && !is_right)
+        puts(text); /* no spaces at the end of a line */
+    else
+        printf("%*s%s", is_right ? width : -width, text, is_last ? "\n" : "  ");
+}
+
+/* Prints and frees it. */
+static void table_print(struct table *table)
+{
+    int widths[COLUMNS_MAX] = {0};
+
+    for (size_t i = 0; i < table->n_columns; i++)
+        widths[i] = (int)strlen(table->headers[i] + (table->headers[i][0] == '>'));
+    for (size_t i = 0; i < table->n_cells; i++) {
+        int width = (int)strlen(table->cells[i]);
+        if (width > widths[i % table->n_columns])
+            widths[i % table->n_columns] = width;
+    }
+    for (size_t i = 0; i < table->n_columns; i++)
+        print_cell(table->headers[i] + (table->headers[i][0] == '>'), widths[i], table->headers[i][0] == '>',
+                   i + 1 == table->n_columns);
+    for (size_t i = 0; i < table->n_cells; i++) {
+        size_t column = i % table->n_columns;
+        print_cell(table->cells[i], widths[column], table->headers[column][0] == '>',
+                   column + 1 == table->n_columns);
+        free(table->cells[i]);
+    }
+    free(table->cells);
+}
+
+/* ---- fields ---- */
+
+static const char *text_of(const json_t *object, const char *key)
+{
+    const char *text = json_string_value(json_object_get(object, key));
+
+    return text ? text : "-";
+}
+
+static void add_text(struct table *table, const json_t *object, const char *key)
+{
+    table_add(table, "%s", text_of(object, key));
+}
+
+static void add_count(struct table *table, const json_t *object, const char *key)
+{
+    const json_t *count = json_object_get(object, key);
+
+    if (json_is_integer(count))
+        table_add(table, "%" JSON_INTEGER_FORMAT, json_integer_value(count));
+    else
+        table_add(table, "-");
+}
+
+static void add_bytes(struct table *table, const json_t *object, const char *key)
+{
+    static const char units[] = "KMGTPE";
+    double bytes = (double)json_integer_value(json_object_get(object, key));
+    int unit = -1;
+
+    if (!json_is_integer(json_object_get(object, key))) {
+        table_add(table, "-");
+        return;
+    }
+    for (; bytes >= 1023.95 && unit < 5; unit++) /* 1023.96 would be rounded to 1024.0 */
+        bytes /= 1024;
+    if (unit < 0)
+        table_add(table, "%.0f", bytes);
+    else
+        table_add(table, "%.1f%c", bytes, units[unit]);
+}
+
+/* "7s", "12m", "3h05m", "4d02h". */
+static void add_age(struct table *table, int64_t seconds)
+{
+    if (seconds < 60)
+        table_add(table, "%" PRId64 "s", seconds < 0 ? 0 : seconds);
+    else if (seconds < 3600)
+        table_add(table, "%" PRId64 "m", seconds / 60);
+    else if (seconds < 86400)
+        table_add(table, "%" PRId64 "h%02" PRId64 "m", seconds / 3600, seconds / 60 % 60);
+    else
+        table_add(table, "%" PRId64 "d%02" PRId64 "h", seconds / 86400, seconds / 3600 % 24);
+}
+
+/* Days since 1970-01-01 of a date of the Gregorian calendar: timegm() is in no standard. */
+static int64_t days_of(int64_t year, int64_t month, int64_t day)
+{
+    year -= month <= 2;
+    month += month <= 2 ? 9 : -3; /* years begin in March, so that the leap day is the last */
+    return 365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1 - 719468;
+}
+
+/* Since an RFC 3339 time in UTC. */
+static void add_since(struct table *table, const json_t *object, const char *key)
+{
+    struct tm tm = {.tm_sec = 0};
+    const char *rest = strptime(text_of(object, key), "%Y-%m-%dT%H:%M:%S", &tm);
+
+    if (!rest)
+        table_add(table, "-");
+    else
+        add_age(table, (int64_t)time(NULL) - (days_of(tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday) * 86400 +
+                                              tm.tm_hour * 3600 + tm.tm_min * 60 + tm.tm_sec));
+}
+
+static const json_t *list_of(const json_t *answer, const char *key)
+{
+    return json_is_array(answer) ? answer : json_object_get(answer, key);
+}
+
+/* Sentences do not fit a column: "lab: reason" below the table. */
+static void print_sentences(const json_t *list, const char *key)
+{
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *object = json_array_get(list, i);
+        char line[CELL_SIZE * 2];
+        if (!json_is_string(json_object_get(object, key)))
+            continue;
+        snprintf(line, sizeof line, "%s: %s", text_of(object, "name"), text_of(object, key));
+        for (char *byte = line; *byte; byte++)
+            if (*byte < ' ' || *byte > '~')
+                *byte = '?';
+        puts(line);
+    }
+}
+
+/* ---- networks ---- */
+
+/* "192.168.105.1/24" */
+static void add_subnet(struct table *table, const json_t *ipv4)
+{
+    const char *netmask = text_of(ipv4, "netmask");
+    unsigned part[4], bits = 0;
+
+    if (sscanf(netmask, "%3u.%3u.%3u.%3u", &part[0], &part[1], &part[2], &part[3]) != 4) {
+        table_add(table, "-");
+        return;
+    }
+    for (int i = 0; i < 4; i++)
+        for (unsigned mask = part[i]; mask; mask &= mask - 1)
+            bits++;
+    table_add(table, "%s/%u", text_of(ipv4, "gateway"), bits);
+}
+
+void cli_print_networks(const json_t *answer)
+{
+    static const char *const headers[] = {"NAME", "MODE",   "STATE", "UPLINK", "SUBNET",
+                                          ">MTU", ">PORTS", ">PID",  NULL};
+    const json_t *list = list_of(answer, "networks");
+    struct table table;
+
+    table_init(&table, headers);
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *network = json_array_get(list, i), *uplink = json_object_get(network, "uplink");
+        add_text(&table, network, "name");
+        add_text(&table, network, "mode");
+        add_text(&table, network, "state");
+        table_add(&table, "%s %s", text_of(uplink, "kind"), text_of(uplink, "state"));
+        add_subnet(&table, json_object_get(network, "ipv4"));
+        add_count(&table, network, "mtu");
+        add_count(&table, network, "ports");
+        add_count(&table, network, "pid");
+    }
+    table_print(&table);
+    print_sentences(list, "reason");
+}
+
+/* Where a VM plugs in. */
+static void print_sockets(const json_t *sockets)
+{
+    static const char *const keys[] = {"stream", "datagram"};
+
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
+        if (json_is_string(json_object_get(sockets, keys[i])))
+            printf("  %-9s %s\n", keys[i], text_of(sockets, keys[i]));
+}
+
+void cli_print_network_made(const json_t *network, unsigned status)
+{
+    printf("network %s %s\n", text_of(network, "name"), status == 201 ? "created" : "changed");
+    print_sockets(json_object_get(network, "sockets"));
+}
+
+void cli_print_health(const json_t *answer)
+{
+    static const char *const headers[] = {"NAME", "STATE", "UPLINK", NULL};
+    const json_t *list = list_of(answer, "networks");
+    struct table table;
+
+    table_init(&table, headers);
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *network = json_array_get(list, i), *uplink = json_object_get(network, "uplink");
+        add_text(&table, network, "name");
+        add_text(&table, network, "state");
+        table_add(&table, "%s %s", text_of(uplink, "kind"), text_of(uplink, "state"));
+    }
+    table_print(&table);
+    print_sentences(list, "reason");
+}
+
+/* ---- ports ---- */
+
+static void add_addresses(struct table *table, const json_t *addresses)
+{
+    char text[CELL_SIZE] = "";
+    size_t n = json_array_size(addresses), len = 0;
+
+    for (size_t i = 0; i < n && i < ADDRESSES_SHOWN; i++)
+        len += (size_t)snprintf(text + len, sizeof text - len, "%s%.17s", i ? "," : "",
+                                json_is_string(json_array_get(addresses, i))
+                                    ? json_string_value(json_array_get(addresses, i))
+                                    : "-");
+    if (n > ADDRESSES_SHOWN)
+        snprintf(text + len, sizeof text - len, ",+%zu", n - ADDRESSES_SHOWN);
+    table_add(table, "%s", text);
+}
+
+static void add_drops(struct table *table, const json_t *drops)
+{
+    json_int_t sum = 0;
+    const char *reason;
+    json_t *count;
+
+    json_object_foreach((json_t *)(uintptr_t)drops, reason, count)
+    {
+        sum += json_integer_value(count);
+    }
+    table_add(table, "%" JSON_INTEGER_FORMAT, sum);
+}
+
+void cli_print_ports(const json_t *answer)
+{
+    static const char *const headers[] = {"NAME",   "KIND",       "STATE",     ">SINCE",      ">UID",
+                                          ">PID",   ">FRAMES IN", ">BYTES IN", ">FRAMES OUT", ">BYTES OUT",
+                                          ">DROPS", "ADDRESSES",  NULL};
+    const json_t *list = list_of(answer, "ports");
+    struct table table;
+
+    table_init(&table, headers);
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *port = json_array_get(list, i);
+        add_text(&table, port, "name");
+        add_text(&table, port, "kind");
+        add_text(&table, port, "state");
+        add_since(&table, port, "since");
+        add_count(&table, port, "uid");
+        add_count(&table, port, "pid");
+        add_count(&table, port, "frames_in");
+        add_bytes(&table, port, "bytes_in");
+        add_count(&table, port, "frames_out");
+        add_bytes(&table, port, "bytes_out");
+        add_drops(&table, json_object_get(port, "drops"));
+        add_addresses(&table, json_object_get(port, "addresses"));
+    }
+    table_print(&table);
+    print_sentences(list, "problem");
+}
+
+void cli_print_port_made(const json_t *port, unsigned status)
+{
+    printf("port %s %s\n", text_of(port, "name"), status == 201 ? "created" : "changed");
+    print_sockets(json_object_get(port, "sockets"));
+}
+
+void cli_print_fdb(const json_t *answer)
+{
+    static const char *const headers[] = {"MAC", "PORT", ">AGE", "TYPE", NULL};
+    const json_t *list = list_of(answer, "fdb");
+    struct table table;
+
+    table_init(&table, headers);
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *entry = json_array_get(list, i);
+        bool is_static = json_is_true(json_object_get(entry, "static"));
+        add_text(&table, entry, "mac");
+        add_text(&table, entry, "port");
+        if (is_static)
+            table_add(&table, "-");
+        else
+            add_age(&table, json_integer_value(json_object_get(entry, "age_s")));
+        table_add(&table, "%s", is_static ? "static" : "learned");
+    }
+    table_print(&table);
+}
+
+/* An entry is an object with a name, or the name alone. */
+void cli_print_interfaces(const json_t *answer)
+{
+    static const char *const headers[] = {"NAME", NULL};
+    const json_t *list = list_of(answer, "interfaces");
+    struct table table;
+
+    table_init(&table, headers);
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *entry = json_array_get(list, i);
+        table_add(&table, "%s", json_is_string(entry) ? json_string_value(entry) : text_of(entry, "name"));
+    }
+    table_print(&table);
+}
