@@ -1,0 +1,60 @@
+/* io/batch.h - the system calls of the data path: many datagrams in one call where the system can
+ *
+ * Descriptors that a client attaches to its data are never kept: on Linux a receive call without a control
+ * buffer makes the kernel drop them; elsewhere they are installed before the kernel looks at the buffer, so
+ * they are received and closed (XNU, soreceive_ctl). None of these block, whatever flags the client has set
+ * on a description that it shares with us, and none raises SIGPIPE.
+ */
+#ifndef IO_BATCH_H
+#define IO_BATCH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+#include <sys/un.h>
+
+#include "io/io.h"
+
+/* A received datagram. */
+struct batch_slot {
+    uint8_t *bytes; /* FRAME_PREFIX bytes of room lie in front */
+    uint32_t len;   /* at most FRAME_LEN_MAX + 1: so long means too long */
+    socklen_t from_len;
+    struct sockaddr_un from;
+};
+
+struct batch {
+    struct batch_slot slots[IO_DGRAM_SLOTS];
+    uint8_t *memory;
+    size_t memory_size;
+};
+
+/* Makes room for one receive call. Returns 0 or UV_ENOMEM. */
+int batch_init(struct batch *batch);
+void batch_deinit(struct batch *batch);
+
+/* Receives up to IO_DGRAM_SLOTS datagrams into the slots, with their sources. Returns how many (>= 1), or a
+ * negative errno. */
+int batch_receive(struct batch *batch, int fd);
+
+struct batch_message {
+    struct iovec *iov;
+    unsigned n_iov;
+    const struct sockaddr_un *to; /* NULL: the socket is connected */
+    socklen_t to_len;
+};
+
+/* Sends up to IO_DGRAM_SLOTS datagrams in order. Returns how many went out (>= 1), or the negative errno of
+ * the first; the error of a later one shows when it is sent again. */
+int batch_send(int fd, const struct batch_message *messages, unsigned n);
+
+/* Reads from a stream. Returns the bytes, 0 at its end, or a negative errno. */
+ssize_t batch_read(int fd, uint8_t *bytes, size_t len);
+
+/* Writes to a stream. Returns the bytes taken or a negative errno. */
+ssize_t batch_write(int fd, struct iovec *iov, unsigned n_iov);
+
+#endif

@@ -1,0 +1,52 @@
+/* io/batch_linux.c - recvmmsg and sendmmsg, see batch.h */
+#include "io/batch.h"
+
+#include <errno.h>
+
+#include "switch/frame.h"
+
+int batch_receive(struct batch *batch, int fd)
+{
+    struct mmsghdr messages[IO_DGRAM_SLOTS];
+    struct iovec iov[IO_DGRAM_SLOTS];
+    int n;
+
+    for (size_t i = 0; i < IO_DGRAM_SLOTS; i++) {
+        struct batch_slot *slot = &batch->slots[i];
+
+        iov[i] = (struct iovec){.iov_base = slot->bytes, .iov_len = FRAME_LEN_MAX + 1};
+        messages[i].msg_hdr = (struct msghdr){
+            .msg_name = &slot->from, .msg_namelen = sizeof slot->from, .msg_iov = &iov[i], .msg_iovlen = 1};
+    }
+    n = recvmmsg(fd, messages, IO_DGRAM_SLOTS, MSG_DONTWAIT, NULL);
+    if (n < 0)
+        return -errno;
+    for (int i = 0; i < n; i++) {
+        batch->slots[i].len = messages[i].msg_len;
+        batch->slots[i].from_len = messages[i].msg_hdr.msg_namelen;
+    }
+    return n;
+}
+
+int batch_send(int fd, const struct batch_message *messages, unsigned n)
+{
+    struct mmsghdr headers[IO_DGRAM_SLOTS];
+    int sent;
+
+    if (n > IO_DGRAM_SLOTS)
+        n = IO_DGRAM_SLOTS;
+    for (unsigned i = 0; i < n; i++)
+        headers[i].msg_hdr = (struct msghdr){.msg_name = (void *)(uintptr_t)messages[i].to,
+                                             .msg_namelen = messages[i].to ? messages[i].to_len : 0,
+                                             .msg_iov = messages[i].iov,
+                                             .msg_iovlen = messages[i].n_iov};
+    sent = sendmmsg(fd, headers, n, MSG_DONTWAIT | MSG_NOSIGNAL);
+    return sent < 0 ? -errno : sent;
+}
+
+ssize_t batch_read(int fd, uint8_t *bytes, size_t len)
+{
+    ssize_t n = recv(fd, bytes, len, MSG_DONTWAIT);
+
+    return n < 0 ? -errno : n;
+}

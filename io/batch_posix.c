@@ -1,0 +1,91 @@
+/* io/batch_posix.c - one call per datagram, and descriptors taken to be closed, see batch.h
+ *
+ * For systems without recvmmsg; also built and tested on Linux.
+ */
+#include "io/batch.h"
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "switch/frame.h"
+
+enum { BATCH_FDS = 512 /* XNU passes at most 512 descriptors at once (uipc_usrreq.c), Linux 253 */ };
+
+union control {
+    struct cmsghdr align;
+    char bytes[CMSG_SPACE(BATCH_FDS * sizeof(int))];
+};
+
+static void close_descriptors(struct msghdr *message)
+{
+    for (struct cmsghdr *c = CMSG_FIRSTHDR(message); c; c = CMSG_NXTHDR(message, c)) {
+        size_t n_fds;
+
+        if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+            continue;
+        n_fds = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+        for (size_t i = 0; i < n_fds; i++) {
+            int fd;
+
+            memcpy(&fd, CMSG_DATA(c) + i * sizeof fd, sizeof fd);
+            close(fd);
+        }
+    }
+}
+
+static ssize_t receive(int fd, struct msghdr *message)
+{
+    union control control;
+    ssize_t n;
+
+    message->msg_control = control.bytes;
+    message->msg_controllen = sizeof control.bytes;
+    n = recvmsg(fd, message, MSG_DONTWAIT);
+    if (n < 0)
+        return -errno;
+    if (message->msg_controllen > 0)
+        close_descriptors(message);
+    return n;
+}
+
+int batch_receive(struct batch *batch, int fd)
+{
+    int n = 0;
+
+    for (; n < IO_DGRAM_SLOTS; n++) {
+        struct batch_slot *slot = &batch->slots[n];
+        struct iovec iov = {.iov_base = slot->bytes, .iov_len = FRAME_LEN_MAX + 1};
+        struct msghdr message = {
+            .msg_name = &slot->from, .msg_namelen = sizeof slot->from, .msg_iov = &iov, .msg_iovlen = 1};
+        ssize_t len = receive(fd, &message);
+
+        if (len < 0)
+            return n > 0 ? n : (int)len;
+        slot->len = (uint32_t)len;
+        slot->from_len = message.msg_namelen;
+    }
+    return n;
+}
+
+int batch_send(int fd, const struct batch_message *messages, unsigned n)
+{
+    for (unsigned i = 0; i < n && i < IO_DGRAM_SLOTS; i++) {
+        struct msghdr message = {.msg_name = (void *)(uintptr_t)messages[i].to,
+                                 .msg_namelen = messages[i].to ? messages[i].to_len : 0,
+                                 .msg_iov = messages[i].iov};
+
+        message.msg_iovlen += messages[i].n_iov;
+        if (sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+            return i > 0 ? (int)i : -errno;
+    }
+    return (int)(n < IO_DGRAM_SLOTS ? n : IO_DGRAM_SLOTS);
+}
+
+ssize_t batch_read(int fd, uint8_t *bytes, size_t len)
+{
+    struct iovec iov = {.iov_base = bytes, .iov_len = len};
+    struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1};
+
+    return receive(fd, &message);
+}

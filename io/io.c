@@ -1,0 +1,163 @@
+/* io/io.c - what the links of a network share, see io.h
+ *
+ * The good path uses none of this file. Chores are what a callback must not do where it finds it: ending a
+ * link in the middle of a batch, resuming a source inside another port's send. They run on the next turn, by
+ * an idle handle that is active only while there are some, so it never spins.
+ */
+#include "io/io.h"
+
+#include <stdlib.h>
+
+#include "io/link_internal.h"
+
+static void on_handle_closed(uv_handle_t *handle)
+{
+    struct io *io = handle->data;
+
+    if (--io->n_handles > 0)
+        return;
+    batch_deinit(&io->batch);
+    free(io->stream_bytes);
+    free(io);
+}
+
+/* Each source either goes on or puts itself back on the list. */
+static void resume_waiting(struct io *io, bool may_wait)
+{
+    struct list waiting;
+    uint64_t now_us = io_now_us();
+
+    list_take_all(&io->waiting, &waiting);
+    while (!list_is_empty(&waiting)) {
+        struct link *link = LIST_OWNER(waiting.next, struct link, of_waiting);
+
+        list_remove(&link->of_waiting);
+        pressure_spend(&link->pressure, now_us, (uint32_t)(now_us - link->waits_since_us));
+        link->class->resume(link, may_wait);
+    }
+}
+
+static void on_chores(uv_idle_t *handle)
+{
+    struct io *io = handle->data;
+    struct list ending;
+
+    /* Stopped first: what comes up in here starts it again for the next turn. */
+    uv_idle_stop(&io->chores);
+    if (io->is_relieved) {
+        io->is_relieved = false;
+        resume_waiting(io, true);
+    }
+    list_take_all(&io->ending, &ending);
+    while (!list_is_empty(&ending)) {
+        struct link *link = LIST_OWNER(ending.next, struct link, of_ending);
+
+        list_remove(&link->of_ending);
+        if (link->class->end)
+            link->class->end(link);
+        else
+            link_end(link);
+    }
+}
+
+void io_chores_soon(struct io *io)
+{
+    uv_idle_start(&io->chores, on_chores);
+}
+
+/* The time is up: the frames are offered once more and dropped where there is no room. One timer serves all
+ * sources, so a source that came late waits shorter than it might, never longer. */
+static void on_waited(uv_timer_t *handle)
+{
+    struct io *io = handle->data;
+
+    io_refresh_pushing(io);
+    resume_waiting(io, false);
+}
+
+void io_refresh_pushing(struct io *io)
+{
+    uint64_t now_us;
+
+    if (list_is_empty(&io->pushing))
+        return;
+    now_us = io_now_us();
+    for (struct list *node = io->pushing.next, *next; node != &io->pushing; node = next) {
+        struct link *link = LIST_OWNER(node, struct link, of_pushing);
+
+        next = node->next;
+        if (now_us - link->took_at_us > PRESSURE_STALLED_US)
+            link_stop_pushing(link);
+    }
+}
+
+/* Memory that a burst has touched goes back when the burst is long over. */
+static void on_keeper(uv_timer_t *handle)
+{
+    struct io *io = handle->data;
+
+    for (struct list *node = io->links.next; node != &io->links; node = node->next)
+        resume_trim(LIST_OWNER(node, struct link, of_io)->resume);
+}
+
+static void init_timer(struct io *io, uv_timer_t *timer)
+{
+    uv_timer_init(io->loop, timer);
+    timer->data = io;
+    io->n_handles++;
+}
+
+int io_create(struct io **ret_io, uv_loop_t *loop, struct lan *lan, const struct io_limits *limits)
+{
+    struct io *io = calloc(1, sizeof *io);
+
+    if (!io)
+        return UV_ENOMEM;
+    io->loop = loop;
+    io->lan = lan;
+    io->limits = *limits;
+    if (io->limits.queue_frames == 0)
+        io->limits.queue_frames = 1;
+    if (io->limits.queue_bytes < FRAME_PREFIX + FRAME_LEN_MAX)
+        io->limits.queue_bytes = FRAME_PREFIX + FRAME_LEN_MAX;
+    io->stream_bytes = malloc(STREAM_COPY_MAX + IO_STREAM_READ);
+    if (!io->stream_bytes || batch_init(&io->batch) < 0) {
+        free(io->stream_bytes);
+        free(io);
+        return UV_ENOMEM;
+    }
+    list_init(&io->links);
+    list_init(&io->ending);
+    list_init(&io->waiting);
+    list_init(&io->pushing);
+    uv_idle_init(loop, &io->chores);
+    io->chores.data = io;
+    io->n_handles++;
+    init_timer(io, &io->waits);
+    init_timer(io, &io->keeper);
+    uv_timer_start(&io->keeper, on_keeper, IO_KEEPER_MS, IO_KEEPER_MS);
+    /* It alone must not keep a loop running. */
+    uv_unref((uv_handle_t *)&io->keeper);
+    *ret_io = io;
+    return 0;
+}
+
+void io_destroy(struct io *io)
+{
+    if (!io)
+        return;
+    uv_close((uv_handle_t *)&io->chores, on_handle_closed);
+    uv_close((uv_handle_t *)&io->waits, on_handle_closed);
+    uv_close((uv_handle_t *)&io->keeper, on_handle_closed);
+}
+
+void link_wait(struct link *link)
+{
+    struct io *io = link->io;
+
+    link->waits_since_us = io_now_us();
+    list_remove(&link->of_waiting);
+    list_append(&io->waiting, &link->of_waiting);
+    if (!uv_is_active((const uv_handle_t *)&io->waits))
+        uv_timer_start(&io->waits, on_waited, PRESSURE_PAUSE_MAX_US / 1000, 0);
+}

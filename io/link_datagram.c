@@ -1,0 +1,225 @@
+/* io/link_datagram.c - a VM on a connected datagram socket, and what all datagram links share
+ *
+ * The good path: on_readable -> one batch of datagrams -> lan_receive; datagram_send -> one batch out.
+ * What can go wrong: the peer's queue is full (frames wait in ours; a wake-up tells when there is room, or a
+ * timer asks where the system tells nothing: ENOBUFS on macOS, and unconnected sockets, which always look
+ * writable); the socket refuses one frame for its size (dropped, the next is tried); the peer is gone.
+ * Datagram sources are never made to wait: a client that meets EAGAIN may break (vm-drivers 2.3).
+ */
+#include "io/link.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "io/framing.h"
+#include "io/link_internal.h"
+#include "io/socket.h"
+
+enum {
+    DATAGRAM_GREETING_LEN = 4,
+    DATAGRAM_IOV = 8 * IO_DGRAM_SLOTS, /* pieces of one batch */
+};
+
+bool datagram_is_greeting(const struct batch_slot *slot)
+{
+    return slot->len == DATAGRAM_GREETING_LEN && memcmp(slot->bytes, "VFKT", DATAGRAM_GREETING_LEN) == 0;
+}
+
+/* ---- in ---- */
+
+void datagram_deliver(struct link *link, size_t first, size_t n)
+{
+    struct io *io = link->io;
+    size_t n_frames = 0;
+
+    for (size_t i = first; i < first + n; i++) {
+        struct batch_slot *slot = &io->batch.slots[i];
+
+        if (slot->len < FRAME_LEN_MIN) {
+            port_drop_in(link->port, DROP_runt, slot->len);
+        } else if (slot->len > FRAME_LEN_MAX) {
+            port_drop_in(link->port, DROP_oversize, slot->len);
+        } else {
+            framing_put_len(slot->bytes - FRAME_PREFIX, slot->len);
+            io->frames[n_frames++] =
+                (struct frame){.head = slot->bytes, .len = slot->len, .head_len = slot->len};
+        }
+    }
+    if (n_frames > 0)
+        (void)lan_receive(io->lan, link->port, io->frames, n_frames, false, uv_now(io->loop));
+}
+
+static void on_readable(struct link *link)
+{
+    struct batch *batch = &link->io->batch;
+    int n = batch_receive(batch, link->fd);
+    size_t first = 0;
+
+    if (n == -EAGAIN || n == -EWOULDBLOCK || n == -EINTR)
+        return;
+    if (n < 0) {
+        link_fail_errno(link, "the client has left", n);
+        return;
+    }
+    if (!link->is_greeted && datagram_is_greeting(&batch->slots[0]))
+        first = 1;
+    link->is_greeted = true;
+    datagram_deliver(link, first, (size_t)n - first);
+}
+
+/* ---- out ---- */
+
+enum refusal {
+    REFUSAL_FULL,  /* later */
+    REFUSAL_FRAME, /* this frame, for itself */
+    REFUSAL_GONE,  /* the link has failed */
+};
+
+static enum refusal refused(struct link *link, int error)
+{
+    switch (-error) {
+    case EAGAIN:
+    case EINTR:
+        link->is_unwakeable = link->to != NULL;
+        return REFUSAL_FULL;
+    case ENOBUFS:
+    case ENOMEM:
+        link->is_unwakeable = true;
+        return REFUSAL_FULL;
+    case ECONNREFUSED:
+    case ECONNRESET:
+    case ENOTCONN:
+    case EPIPE:
+    case EDESTADDRREQ:
+        link_fail(link, "the client has left");
+        return REFUSAL_GONE;
+    case ENOENT: /* an unconnected client's address */
+    case ENOTSOCK:
+    case EPROTOTYPE:
+    case EPERM: /* it has connected to somebody else */
+    case EACCES:
+        if (link->to) {
+            link_fail_errno(link, "the client's address no longer answers", error);
+            return REFUSAL_GONE;
+        }
+        return REFUSAL_FRAME;
+    default: /* EMSGSIZE: longer than the client's or our buffer takes */
+        return REFUSAL_FRAME;
+    }
+}
+
+/* Lays out one datagram per frame. Returns how many fit: 0 if the first has more pieces than fit at all. */
+static unsigned lay_out(const struct link *link, const struct frame *const *frames, size_t n,
+                        struct batch_message messages[IO_DGRAM_SLOTS], struct iovec iov[DATAGRAM_IOV])
+{
+    unsigned used = 0, i;
+
+    for (i = 0; i < n && i < IO_DGRAM_SLOTS && used + 1 + frames[i]->n_rest <= DATAGRAM_IOV; i++) {
+        const struct frame *frame = frames[i];
+
+        messages[i] = (struct batch_message){
+            .iov = iov + used, .n_iov = 1 + frame->n_rest, .to = link->to, .to_len = link->to_len};
+        iov[used++] = (struct iovec){.iov_base = (void *)(uintptr_t)frame->head, .iov_len = frame->head_len};
+        for (uint32_t k = 0; k < frame->n_rest; k++)
+            iov[used++] = (struct iovec){.iov_base = (void *)(uintptr_t)frame->rest[k].base,
+                                         .iov_len = frame->rest[k].len};
+    }
+    return i;
+}
+
+/* Sends past the empty queue. Returns how many frames are done with. */
+static size_t send_frames(struct link *link, const struct frame *const *frames, size_t n)
+{
+    struct counters *counters = &link->port->counters;
+    size_t done = 0;
+
+    while (done < n) {
+        struct batch_message messages[IO_DGRAM_SLOTS];
+        struct iovec iov[DATAGRAM_IOV];
+        unsigned n_messages = lay_out(link, frames + done, n - done, messages, iov);
+        int sent = n_messages > 0 ? batch_send(link->fd, messages, n_messages) : -EMSGSIZE;
+
+        for (int i = 0; i < sent; i++) {
+            counters->frames_out++;
+            counters->bytes_out += frames[done++]->len;
+        }
+        if (sent > 0)
+            continue;
+        if (refused(link, sent) != REFUSAL_FRAME)
+            break;
+        link_drop(link, DROP_send_failed, 1);
+        done++;
+    }
+    return done;
+}
+
+void datagram_send(struct port *port, const struct frame *const *frames, size_t n)
+{
+    struct link *link = port->link;
+    size_t done = 0;
+
+    if (link->state == LINK_SERVING && queue_is_empty(&link->resume->out)) {
+        done = send_frames(link, frames, n);
+        if (done == n)
+            return;
+    }
+    link_keep(link, frames + done, n - done);
+}
+
+static unsigned lay_out_queue(const struct link *link, struct batch_message messages[IO_DGRAM_SLOTS],
+                              struct iovec iov[2 * IO_DGRAM_SLOTS])
+{
+    uint32_t position = 0, len;
+    unsigned n;
+
+    for (n = 0; n < IO_DGRAM_SLOTS; n++) {
+        unsigned n_iov = queue_next(&link->resume->out, &position, iov + 2 * n, &len);
+
+        if (n_iov == 0)
+            break;
+        messages[n] = (struct batch_message){
+            .iov = iov + 2 * n, .n_iov = n_iov, .to = link->to, .to_len = link->to_len};
+    }
+    return n;
+}
+
+void datagram_flush(struct link *link)
+{
+    struct queue *queue = &link->resume->out;
+    struct counters *counters = &link->port->counters;
+
+    while (!queue_is_empty(queue)) {
+        struct batch_message messages[IO_DGRAM_SLOTS];
+        struct iovec iov[2 * IO_DGRAM_SLOTS];
+        unsigned n_messages = lay_out_queue(link, messages, iov);
+        int sent = batch_send(link->fd, messages, n_messages);
+
+        for (int i = 0; i < sent; i++) {
+            counters->frames_out++;
+            counters->bytes_out += queue_pop(queue);
+        }
+        if (sent > 0) {
+            link_took(link);
+        } else if (refused(link, sent) == REFUSAL_FRAME) {
+            queue_pop(queue);
+            link_drop(link, DROP_send_failed, 1);
+        } else {
+            break;
+        }
+    }
+    link->port->queued = queue->n_frames;
+}
+
+static const struct port_ops datagram_ops = {.send = datagram_send};
+
+static const struct link_class datagram_class = {
+    .kind = LINK_DATAGRAM,
+    .on_readable = on_readable,
+    .flush = datagram_flush,
+};
+
+int link_datagram_open(struct io *io, struct port *port, int fd, link_closed_fn *on_closed, void *ctx)
+{
+    socket_set_buffers(fd, IO_SOCKET_BUFFER);
+    return link_open(io, port, fd, &datagram_class, &datagram_ops, on_closed, ctx);
+}

@@ -1,0 +1,198 @@
+/* io/link_internal.h - what the kinds of links have in common; for the files of io/ alone
+ *
+ * A kind is a struct link_class: how to read, how to flush the queue, how to end. Everything else (the queue
+ * and its drops, pushing back, the poll handle, closing on a turn of its own) is written once, in link.c.
+ */
+#ifndef IO_LINK_INTERNAL_H
+#define IO_LINK_INTERNAL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <uv.h>
+
+#include "io/batch.h"
+#include "io/io.h"
+#include "io/link.h"
+#include "io/list.h"
+#include "io/resume.h"
+#include "switch/pressure.h"
+
+enum link_state {
+    LINK_SERVING,  /* frames flow -> ENDING by link_fail() or link_close(), DRAINING by link_close() */
+    LINK_ENDING,   /* on io->ending: its end comes on a turn of its own; frames for it are dropped */
+    LINK_DRAINING, /* unplugged; reads and discards until its timer ends it */
+    LINK_IDLE,     /* a datagram path that waits for a client -> SERVING */
+    LINK_CLOSING,  /* waits for libuv to let go of its handles, then its memory goes */
+};
+
+struct link_class {
+    enum link_kind kind;
+    bool drains; /* LINK_CLOSE_DRAIN makes sense */
+    /* Frames have come, or the socket has an error to tell. SERVING and IDLE only. */
+    void (*on_readable)(struct link *link);
+    /* Sends what the queue holds, as far as it goes. SERVING only; may link_fail(). */
+    void (*flush)(struct link *link);
+    /* Offers again what lan_receive() left untaken; NULL if it never waits. */
+    void (*resume)(struct link *link, bool may_wait);
+    /* Comes on a turn of its own after link_fail() or link_close(). NULL: link_end(). */
+    void (*end)(struct link *link);
+    /* The last thing, instead of on_closed: frees what the link is part of. May be NULL. */
+    void (*free)(struct link *link);
+};
+
+#define LINK_REASON_SIZE 128
+
+struct link {
+    /* Set at open, then constant. */
+    const struct link_class *class;
+    const struct port_ops *ops;
+    struct io *io;
+    struct port *port;
+    int fd;                       /* what its frames leave by; a hub's clients share theirs */
+    const struct sockaddr_un *to; /* NULL: connected */
+    socklen_t to_len;
+    link_closed_fn *on_closed;
+    void *ctx;
+
+    enum link_state state;
+    struct resume *resume; /* carried bytes and the queue */
+    bool is_greeted;       /* something came in, so that no greeting can follow */
+
+    /* Sending. */
+    uint64_t took_at_us; /* when the kernel last took bytes, or the queue began */
+    bool is_unwakeable;  /* the last refusal will not end with a wake-up: ENOBUFS, or an unconnected socket */
+    unsigned retry_ms;
+
+    /* Waiting (stream sources). */
+    struct pressure pressure;
+    uint64_t waits_since_us;
+
+    /* In io's lists, or alone. */
+    struct list of_io, of_ending, of_waiting, of_pushing;
+
+    uv_poll_t poll;
+    int events; /* what it polls for */
+    bool has_poll;
+    uv_timer_t timer; /* SERVING: tries to send again. DRAINING: the end */
+    unsigned n_handles;
+    char reason[LINK_REASON_SIZE];
+};
+
+struct io {
+    uv_loop_t *loop;
+    struct lan *lan;
+    struct io_limits limits;
+
+    /* Everything below is used by one callback at a time. */
+    struct batch batch;
+    uint8_t *stream_bytes; /* STREAM_COPY_MAX for a carried partial record, then IO_STREAM_READ */
+    struct frame frames[LAN_BATCH_MAX];
+
+    struct list links;
+    struct list ending;
+    struct list waiting;
+    struct list pushing;
+    bool is_relieved; /* a port has stopped pushing back: try the waiting ones */
+
+    uv_idle_t chores; /* active only while there is something to end or to resume */
+    uv_timer_t waits; /* the longest a source may wait */
+    uv_timer_t keeper;
+    unsigned n_handles;
+};
+
+enum {
+    STREAM_COPY_MAX = 16 * 1024, /* a longer carried part stays where it is and is read on behind */
+    LINK_RETRY_MIN_MS = 1,       /* the loop's resolution; the bounded retry that ENOBUFS asks for */
+    LINK_RETRY_MAX_MS = 50, /* while nothing goes: costs a stuck port nothing, and 100 ms is the promise */
+    LINK_DRAIN_MS = 100,    /* vm-drivers 0.2 #7, tested with QEMU 10.0.2 */
+    IO_KEEPER_MS = 5000,
+};
+
+/* ---- io.c ---- */
+
+static inline uint64_t io_now_us(void)
+{
+    return uv_hrtime() / 1000;
+}
+
+/* Runs the chores (ended links, relieved sources) on the next turn. */
+void io_chores_soon(struct io *io);
+
+/* Takes the right to push back from ports that have taken nothing for too long. */
+void io_refresh_pushing(struct io *io);
+
+/* ---- link.c ---- */
+
+/* Fills a link whose memory is zero: no handles, no port. Returns 0 or UV_ENOMEM. */
+int link_init(struct link *link, struct io *io, const struct link_class *class, const struct port_ops *ops);
+
+/* Gives the link its timer and, if fd >= 0, its poll handle, without changing O_NONBLOCK of the description.
+ * Returns 0 or a negative libuv code; on error no handle is left. */
+int link_open_handles(struct link *link, int fd);
+
+/* Frees what link_init() made; no handle was opened. */
+void link_deinit(struct link *link);
+
+/* Makes a link of its own memory on 'fd', plugs it in and starts to read. Returns 0 or a negative libuv code;
+ * then the fd is still the caller's. */
+int link_open(struct io *io, struct port *port, int fd, const struct link_class *class,
+              const struct port_ops *ops, link_closed_fn *on_closed, void *ctx);
+
+/* Puts the link into 'port', which serves from now on. */
+void link_plug(struct link *link, struct port *port);
+
+/* Empties the queue into DROP_link_closed and unplugs; nothing if it is not in its port. */
+void link_unplug(struct link *link);
+
+/* Closes the handles; when libuv lets go the fd is closed, the memory freed and on_closed called. */
+void link_release(struct link *link);
+
+/* The close callback of each handle whose 'data' is the link and that n_handles counts; does the above. */
+void link_on_handle_closed(uv_handle_t *handle);
+
+/* link_unplug() and link_release(). */
+void link_end(struct link *link);
+
+/* The peer is gone or has broken the rules: the end follows on a turn of its own. Safe inside send. The first
+ * reason counts. */
+void link_fail(struct link *link, const char *reason);
+
+/* link_fail() with the text of a negative errno. */
+void link_fail_errno(struct link *link, const char *what, int error);
+
+/* Polls for UV_READABLE, UV_WRITABLE, both or nothing (0). */
+void link_want(struct link *link, int events);
+
+/* The kernel took bytes. */
+void link_took(struct link *link);
+
+/* It no longer pushes back: sources that wait are tried again. */
+void link_stop_pushing(struct link *link);
+
+/* Counts n frames for this port as dropped. */
+void link_drop(struct link *link, enum drop_reason reason, size_t n);
+
+/* What the socket did not take at once: into the queue, or dropped (queue_full; link_closed if the link has
+ * ended). Then sees to it that the queue is flushed later. */
+void link_keep(struct link *link, const struct frame *const *frames, size_t n);
+
+/* After a flush: keeps port->queued, pushing back, and the next wake-up right. */
+void link_settle(struct link *link);
+
+/* The source of these frames has to wait: no reading until io resumes it. */
+void link_wait(struct link *link);
+
+/* ---- link_datagram.c, shared by all datagram kinds ---- */
+
+void datagram_send(struct port *port, const struct frame *const *frames, size_t n);
+void datagram_flush(struct link *link);
+
+/* Hands slots [first, first + n) of io's batch to the lan as coming from the link's port. */
+void datagram_deliver(struct link *link, size_t first, size_t n);
+
+/* "VFKT": what vfkit and krunkit send first (vm-drivers 2.2, 3). */
+bool datagram_is_greeting(const struct batch_slot *slot);
+
+#endif

@@ -1,0 +1,262 @@
+/* io/link_stream.c - a VM on a stream socket
+ *
+ * The good path: on_readable -> one large read -> take -> framing_split -> lan_receive; stream_send -> one
+ * gathered write straight from the receive buffer -> done.
+ * What can go wrong: a record is cut by the end of a read (carried over in front of the next); a destination
+ * pushes back (the rest is carried, reading stops until it is taken); the peer's socket is full (a begun
+ * frame and all later ones go through the queue); a length is out of range (logged, closed); the peer leaves.
+ */
+#include "io/link.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "io/framing.h"
+#include "io/link_internal.h"
+#include "io/log.h"
+#include "io/socket.h"
+
+/* Pieces of one gathered write; neighbours in a receive buffer are one piece, so this is rarely reached. The
+ * systems' limit is 1024. */
+enum { STREAM_IOV = 256 };
+
+/* ---- in ---- */
+
+/* Keeps what cannot be taken yet. 'bytes' may be the carried bytes themselves. */
+static void carry(struct link *link, const uint8_t *bytes, size_t len)
+{
+    struct resume *resume = link->resume;
+
+    memmove(resume_in(resume), bytes, len);
+    resume->in_len = (uint32_t)len;
+    if (resume->in_len > resume->in_touched)
+        resume->in_touched = resume->in_len;
+}
+
+static enum lan_verdict offer(struct link *link, size_t n_frames, bool may_wait)
+{
+    struct io *io = link->io;
+
+    io_refresh_pushing(io);
+    /* An allowance shorter than the longest wait is not used: the timer could not keep to it. */
+    may_wait = may_wait && !list_is_empty(&io->pushing) &&
+               pressure_allowance_us(&link->pressure, io_now_us()) >= PRESSURE_PAUSE_MAX_US;
+    return lan_receive(io->lan, link->port, io->frames, n_frames, may_wait, uv_now(io->loop));
+}
+
+static void refuse_length(struct link *link, uint32_t len)
+{
+    static struct log_limit limit;
+    uint32_t suppressed;
+
+    port_drop_in(link->port, DROP_bad_length, 0);
+    if (log_allowed(&limit, uv_now(link->io->loop), &suppressed))
+        log_warn("port %s: a length of %u, limit %d: link closed (%u such lines left out)", link->port->name,
+                 len, FRAME_LEN_MAX, suppressed);
+    link_fail(link, "the client announced a frame longer than 69632 bytes");
+}
+
+/* Forwards whole records and carries the rest. 'may_wait' holds for the first batch; the later ones may. */
+static void take(struct link *link, const uint8_t *bytes, size_t len, bool may_wait)
+{
+    struct framing_result split;
+    size_t done = 0;
+
+    do {
+        framing_split(bytes + done, len - done, link->io->frames, LAN_BATCH_MAX, &split);
+        if (split.n_frames > 0 && offer(link, split.n_frames, may_wait) == LAN_WAIT) {
+            link_want(link, link->events & ~UV_READABLE);
+            link_wait(link);
+            break;
+        }
+        may_wait = true;
+        link->port->counters.frames_in += split.n_runts;
+        link->port->counters.bytes_in += split.runt_bytes;
+        link_drop(link, DROP_runt, split.n_runts);
+        done += split.consumed;
+        if (split.is_bad) {
+            refuse_length(link, split.bad_len);
+            len = done;
+        }
+    } while (split.n_frames == LAN_BATCH_MAX && !split.is_bad);
+    carry(link, bytes + done, len - done);
+}
+
+static void on_readable(struct link *link)
+{
+    struct resume *resume = link->resume;
+    uint8_t *end = link->io->stream_bytes + STREAM_COPY_MAX;
+    uint8_t *start = end - resume->in_len;
+    size_t carried = resume->in_len;
+    ssize_t n;
+
+    if (carried > STREAM_COPY_MAX) {
+        start = resume_in(resume);
+        end = start + carried;
+    } else {
+        memcpy(start, resume_in(resume), carried);
+    }
+    n = batch_read(link->fd, end, IO_STREAM_READ);
+    if (n > 0) {
+        if (start == resume_in(resume) && carried + (size_t)n > resume->in_touched)
+            resume->in_touched = (uint32_t)(carried + (size_t)n);
+        take(link, start, carried + (size_t)n, true);
+    } else if (n == 0) {
+        link_fail(link, "the client closed its end");
+    } else if (n != -EAGAIN && n != -EWOULDBLOCK && n != -EINTR) {
+        link_fail_errno(link, "reading failed", (int)n);
+    }
+}
+
+static void resume_taking(struct link *link, bool may_wait)
+{
+    if (link->state != LINK_SERVING)
+        return;
+    take(link, resume_in(link->resume), link->resume->in_len, may_wait);
+    if (link->state == LINK_SERVING && list_is_empty(&link->of_waiting))
+        link_want(link, link->events | UV_READABLE);
+}
+
+/* What the client had sent whole before it left is still its neighbours'. */
+static void end_stream(struct link *link)
+{
+    if (link->port->link == link && !list_is_empty(&link->of_waiting)) {
+        list_remove(&link->of_waiting);
+        take(link, resume_in(link->resume), link->resume->in_len, false);
+    }
+    link_end(link);
+}
+
+/* ---- out ---- */
+
+/* Lays out as many frames as fit, prefixes included. Returns how many. */
+static size_t gather(const struct frame *const *frames, size_t n, struct iovec iov[STREAM_IOV],
+                     unsigned *ret_n_iov, size_t *ret_bytes)
+{
+    const uint8_t *end = NULL;
+    unsigned used = 0;
+    size_t bytes = 0, i;
+
+    for (i = 0; i < n && used + 1 + frames[i]->n_rest <= STREAM_IOV; i++) {
+        const struct frame *frame = frames[i];
+        const uint8_t *record = frame->head - FRAME_PREFIX;
+
+        if (record == end)
+            iov[used - 1].iov_len += FRAME_PREFIX + frame->head_len;
+        else
+            iov[used++] = (struct iovec){.iov_base = (void *)(uintptr_t)record,
+                                         .iov_len = FRAME_PREFIX + frame->head_len};
+        end = frame->head + frame->head_len;
+        for (uint32_t k = 0; k < frame->n_rest; k++)
+            iov[used++] = (struct iovec){.iov_base = (void *)(uintptr_t)frame->rest[k].base,
+                                         .iov_len = frame->rest[k].len};
+        if (frame->n_rest > 0)
+            end = NULL;
+        bytes += FRAME_PREFIX + frame->len;
+    }
+    *ret_n_iov = used;
+    *ret_bytes = bytes;
+    return i;
+}
+
+/* Counts the frames that the first 'sent' bytes complete; the one they begin goes to the queue as a rest.
+ * Returns how many frames are thereby done with. */
+static size_t account(struct link *link, const struct frame *const *frames, size_t n, size_t sent)
+{
+    struct counters *counters = &link->port->counters;
+    size_t i;
+
+    for (i = 0; i < n && sent >= FRAME_PREFIX + (size_t)frames[i]->len; i++) {
+        sent -= FRAME_PREFIX + (size_t)frames[i]->len;
+        counters->frames_out++;
+        counters->bytes_out += frames[i]->len;
+    }
+    if (sent > 0)
+        queue_push_rest(&link->resume->out, frames[i++], sent);
+    return i;
+}
+
+/* The errno of a refused write: the queue takes over, or the end has come. */
+static void on_refused(struct link *link, int error)
+{
+    if (error == -ENOBUFS || error == -ENOMEM)
+        link->is_unwakeable = true;
+    else if (error != -EAGAIN && error != -EWOULDBLOCK && error != -EINTR)
+        link_fail_errno(link, "writing failed", error);
+}
+
+/* Writes past the empty queue. Returns how many frames are done with. */
+static size_t write_frames(struct link *link, const struct frame *const *frames, size_t n)
+{
+    size_t done = 0;
+
+    while (done < n) {
+        struct iovec iov[STREAM_IOV];
+        unsigned n_iov;
+        size_t bytes;
+        size_t n_gathered = gather(frames + done, n - done, iov, &n_iov, &bytes);
+        ssize_t sent;
+
+        if (n_gathered == 0)
+            break; /* more pieces than one write takes: the queue makes one of them */
+        sent = batch_write(link->fd, iov, n_iov);
+        if (sent <= 0) {
+            on_refused(link, sent == 0 ? -EAGAIN : (int)sent);
+            break;
+        }
+        link_took(link);
+        done += account(link, frames + done, n_gathered, (size_t)sent);
+        if ((size_t)sent < bytes)
+            break;
+    }
+    return done;
+}
+
+static void stream_send(struct port *port, const struct frame *const *frames, size_t n)
+{
+    struct link *link = port->link;
+    size_t done = 0;
+
+    if (link->state == LINK_SERVING && queue_is_empty(&link->resume->out)) {
+        done = write_frames(link, frames, n);
+        if (done == n && queue_is_empty(&link->resume->out))
+            return;
+    }
+    link_keep(link, frames + done, n - done);
+}
+
+static void flush(struct link *link)
+{
+    struct counters *counters = &link->port->counters;
+    struct iovec iov[2];
+    unsigned n_iov = queue_peek(&link->resume->out, iov);
+    ssize_t sent;
+
+    if (n_iov == 0)
+        return;
+    sent = batch_write(link->fd, iov, n_iov);
+    if (sent <= 0) {
+        on_refused(link, sent == 0 ? -EAGAIN : (int)sent);
+        return;
+    }
+    link_took(link);
+    queue_advance(&link->resume->out, (size_t)sent, &counters->frames_out, &counters->bytes_out);
+    link->port->queued = link->resume->out.n_frames;
+}
+
+static const struct port_ops stream_ops = {.send = stream_send};
+
+static const struct link_class stream_class = {
+    .kind = LINK_STREAM,
+    .drains = true,
+    .on_readable = on_readable,
+    .flush = flush,
+    .resume = resume_taking,
+    .end = end_stream,
+};
+
+int link_stream_open(struct io *io, struct port *port, int fd, link_closed_fn *on_closed, void *ctx)
+{
+    socket_set_buffers(fd, IO_SOCKET_BUFFER);
+    return link_open(io, port, fd, &stream_class, &stream_ops, on_closed, ctx);
+}

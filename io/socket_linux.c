@@ -1,0 +1,32 @@
+/* io/socket_linux.c - see socket_platform.h */
+#include "io/socket_platform.h"
+
+#include <errno.h>
+#include <stddef.h>
+
+int socket_open_cloexec(int type)
+{
+    int fd = socket(AF_UNIX, type | SOCK_CLOEXEC, 0);
+
+    return fd < 0 ? -errno : fd;
+}
+
+int socket_accept_cloexec(int fd)
+{
+    int accepted = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
+
+    return accepted < 0 ? -errno : accepted;
+}
+
+ssize_t socket_receive_message(int fd, struct msghdr *message)
+{
+    ssize_t n = recvmsg(fd, message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+
+    return n < 0 ? -errno : n;
+}
+
+void socket_set_no_sigpipe(int fd)
+{
+    /* Every send passes MSG_NOSIGNAL. */
+    (void)fd;
+}

@@ -1,0 +1,181 @@
+/* Tests of io/framing.c against a naive splitter that takes byte by byte. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "io/framing.h"
+
+enum { BYTES = 8192, FRAMES = 4096 };
+
+struct naive {
+    uint8_t frames[BYTES];
+    size_t lens[FRAMES], n_frames, n_bytes;
+    uint64_t n_runts;
+    int is_bad;
+};
+
+static void naive_split(const uint8_t *bytes, size_t len, struct naive *out)
+{
+    uint8_t record[FRAME_PREFIX + FRAME_LEN_MAX];
+    size_t have = 0;
+
+    memset(out, 0, sizeof *out);
+    for (size_t i = 0; i < len; i++) {
+        uint32_t want;
+
+        record[have++] = bytes[i];
+        if (have < FRAME_PREFIX)
+            continue;
+        want = (uint32_t)record[0] << 24 | (uint32_t)record[1] << 16 | (uint32_t)record[2] << 8 | record[3];
+        if (want > FRAME_LEN_MAX) {
+            out->is_bad = 1;
+            return;
+        }
+        if (have < FRAME_PREFIX + want)
+            continue;
+        if (want < FRAME_LEN_MIN) {
+            out->n_runts++;
+        } else {
+            memcpy(out->frames + out->n_bytes, record + FRAME_PREFIX, want);
+            out->n_bytes += want;
+            out->lens[out->n_frames++] = want;
+        }
+        have = 0;
+    }
+}
+
+/* Offers the bytes as reads that end at each of 'cuts', keeping what is left over as a link does. */
+static void split_in_pieces(const uint8_t *bytes, const size_t *cuts, size_t n_cuts, size_t max_frames,
+                            struct naive *out)
+{
+    static uint8_t held[BYTES];
+    static struct frame frames[FRAMES];
+    size_t n_held = 0, from = 0;
+
+    memset(out, 0, sizeof *out);
+    for (size_t c = 0; c < n_cuts && !out->is_bad; c++) {
+        struct framing_result r;
+
+        memcpy(held + n_held, bytes + from, cuts[c] - from);
+        n_held += cuts[c] - from;
+        from = cuts[c];
+        do {
+            framing_split(held, n_held, frames, max_frames, &r);
+            for (size_t i = 0; i < r.n_frames; i++) {
+                assert_int_equal(framing_get_len(frames[i].head - FRAME_PREFIX), frames[i].len);
+                assert_int_equal(frames[i].head_len, frames[i].len);
+                memcpy(out->frames + out->n_bytes, frames[i].head, frames[i].len);
+                out->n_bytes += frames[i].len;
+                out->lens[out->n_frames++] = frames[i].len;
+            }
+            out->n_runts += r.n_runts;
+            out->is_bad = r.is_bad;
+            memmove(held, held + r.consumed, n_held - r.consumed);
+            n_held -= r.consumed;
+        } while (r.n_frames == max_frames && !r.is_bad);
+    }
+}
+
+static void assert_same(const struct naive *a, const struct naive *b)
+{
+    assert_int_equal(a->n_frames, b->n_frames);
+    assert_int_equal(a->n_runts, b->n_runts);
+    assert_int_equal(a->is_bad, b->is_bad);
+    assert_memory_equal(a->lens, b->lens, sizeof a->lens[0] * a->n_frames + 1);
+    assert_memory_equal(a->frames, b->frames, a->n_bytes + 1);
+}
+
+static size_t put_record(uint8_t *at, uint32_t len, uint8_t fill)
+{
+    framing_put_len(at, len);
+    memset(at + FRAME_PREFIX, fill, len);
+    return FRAME_PREFIX + len;
+}
+
+static void f06_every_split_point_gives_the_same_frames(void **state)
+{
+    static uint8_t bytes[BYTES];
+    static struct naive wanted, got;
+    size_t len = 0;
+
+    (void)state;
+    len += put_record(bytes + len, 1514, 0xa1);
+    len += put_record(bytes + len, 7, 0xb2);
+    len += put_record(bytes + len, 1514, 0xc3);
+    len += put_record(bytes + len, 1514, 0xd4);
+    naive_split(bytes, len, &wanted);
+    assert_int_equal(wanted.n_frames, 3);
+    assert_int_equal(wanted.n_runts, 1);
+    for (size_t cut = 0; cut <= len; cut++) {
+        size_t cuts[2] = {cut, len};
+
+        split_in_pieces(bytes, cuts, 2, FRAMES, &got);
+        assert_same(&wanted, &got);
+    }
+}
+
+static void random_bytes_in_random_pieces_give_what_the_naive_splitter_gives(void **state)
+{
+    static uint8_t bytes[BYTES];
+    static struct naive wanted, got;
+
+    (void)state;
+    srand(7);
+    for (int round = 0; round < 3000; round++) {
+        size_t cuts[64], len = 0, n_cuts = 0;
+
+        while (len < 4000) {
+            uint32_t n = rand() % 4 == 0 ? (uint32_t)(rand() % 20) : (uint32_t)(rand() % 700);
+
+            len += put_record(bytes + len, n, (uint8_t)rand());
+        }
+        if (rand() % 3 == 0)
+            bytes[(size_t)rand() % len] ^= (uint8_t)rand();
+        naive_split(bytes, len, &wanted);
+        for (size_t at = 0; n_cuts < 63 && at < len; n_cuts++) {
+            at += (size_t)rand() % 300;
+            cuts[n_cuts] = at < len ? at : len;
+        }
+        cuts[n_cuts++] = len;
+        split_in_pieces(bytes, cuts, n_cuts, 1 + (size_t)rand() % 5, &got);
+        assert_same(&wanted, &got);
+    }
+}
+
+static void the_longest_frame_passes_and_one_byte_more_is_bad(void **state)
+{
+    static uint8_t bytes[FRAME_PREFIX + FRAME_LEN_MAX + 1];
+    struct frame frames[4];
+    struct framing_result r;
+
+    (void)state;
+    framing_put_len(bytes, FRAME_LEN_MAX);
+    framing_split(bytes, FRAME_PREFIX + FRAME_LEN_MAX, frames, 4, &r);
+    assert_int_equal(r.n_frames, 1);
+    framing_split(bytes, FRAME_PREFIX + FRAME_LEN_MAX - 1, frames, 4, &r);
+    assert_int_equal(r.n_frames, 0);
+    assert_int_equal(r.consumed, 0);
+    framing_put_len(bytes, FRAME_LEN_MAX + 1);
+    framing_split(bytes, FRAME_PREFIX, frames, 4, &r);
+    assert_true(r.is_bad);
+    assert_int_equal(r.bad_len, FRAME_LEN_MAX + 1);
+    framing_put_len(bytes, UINT32_MAX);
+    framing_split(bytes, FRAME_PREFIX, frames, 4, &r);
+    assert_true(r.is_bad);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(f06_every_split_point_gives_the_same_frames),
+        cmocka_unit_test(random_bytes_in_random_pieces_give_what_the_naive_splitter_gives),
+        cmocka_unit_test(the_longest_frame_passes_and_one_byte_more_is_bad),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

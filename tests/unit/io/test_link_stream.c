@@ -1,0 +1,488 @@
+/* Tests of io/link_stream.c: real sockets, a real loop, a real lan. */
+#include <errno.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "fixture.h"
+#include "io/framing.h"
+#include "io/socket.h"
+
+/* Two stations that know each other, so that frames between them are unicast. */
+static void introduce(struct fixture *f, int a, int b)
+{
+    uint8_t frame[FRAME_LEN_MAX];
+
+    stream_send_frame(f, a, 60, -1, 1, 0);
+    assert_int_equal(stream_receive(f, b, frame, sizeof frame), 60);
+    stream_send_frame(f, b, 60, 1, 2, 0);
+    assert_int_equal(stream_receive(f, a, frame, sizeof frame), 60);
+}
+
+static void frames_arrive_in_order_and_unchanged(void **state)
+{
+    struct fixture f;
+    uint8_t frame[FRAME_LEN_MAX];
+    int a, b;
+
+    (void)state;
+    fixture_open(&f, NULL);
+    a = fixture_stream(&f, 0);
+    b = fixture_stream(&f, 1);
+    introduce(&f, a, b);
+    for (uint32_t i = 0; i < 300; i++)
+        stream_send_frame(&f, a, 14 + (i * 37) % 1501, 2, 1, i);
+    for (uint32_t i = 0; i < 300; i++) {
+        assert_int_equal(stream_receive(&f, b, frame, sizeof frame), 14 + (i * 37) % 1501);
+        assert_true(frame_is(frame, 14 + (i * 37) % 1501, 2, 1, i));
+    }
+    fixture_close(&f);
+}
+
+static void f01_an_impossible_length_closes_that_client_only(void **state)
+{
+    static const uint32_t lens[] = {0xffffffff, 0x80000000, FRAME_LEN_MAX + 1};
+    struct fixture f;
+    int b;
+
+    (void)state;
+    fixture_open(&f, NULL);
+    b = fixture_stream(&f, 1);
+    for (unsigned i = 0; i < 3; i++) {
+        int a = fixture_stream(&f, 0);
+        uint8_t prefix[FRAME_PREFIX];
+
+        introduce(&f, a, b);
+        framing_put_len(prefix, lens[i]);
+        stream_put(&f, a, prefix, sizeof prefix);
+        assert_true(fixture_until_closed(&f, 0, i));
+        assert_int_equal(fixture_drops(&f, 0, DROP_bad_length), i + 1);
+        assert_int_equal(fixture_drops(&f, 0, DROP_cut_short), 0);
+        assert_non_null(f.ports[1].link);
+        fixture_hang_up(&f, a);
+    }
+    fixture_close(&f);
+}
+
+static void f02_runts_are_skipped_and_the_next_frame_passes(void **state)
+{
+    struct fixture f;
+    uint8_t frame[FRAME_LEN_MAX], record[FRAME_PREFIX + 13] = {0};
+    int a, b;
+
+    (void)state;
+    fixture_open(&f, NULL);
+    a = fixture_stream(&f, 0);
+    b = fixture_stream(&f, 1);
+    introduce(&f, a, b);
+    for (uint32_t len = 0; len < FRAME_LEN_MIN; len++) {
+        framing_put_len(record, len);
+        stream_put(&f, a, record, FRAME_PREFIX + len);
+    }
+    stream_send_frame(&f, a, 100, 2, 1, 9);
+    assert_int_equal(stream_receive(&f, b, frame, sizeof frame), 100);
+    assert_true(frame_is(frame, 100, 2, 1, 9));
+    assert_int_equal(fixture_drops(&f, 0, DROP_runt), FRAME_LEN_MIN);
+    assert_int_equal(f.n_closed[0], 0);
+    fixture_close(&f);
+}
+
+static void f03_oversize_is_counted_and_the_next_frame_passes(void **state)
+{
+    static const size_t lens[] = {1519, 9000, 65535, FRAME_LEN_MAX};
+    struct fixture f;
+    uint8_t frame[FRAME_LEN_MAX];
+    int a, b;
+
+    (void)state;
+    fixture_open(&f, NULL);
+    a = fixture_stream(&f, 0);
+    b = fixture_stream(&f, 1);
+    introduce(&f, a, b);
+    for (unsigned i = 0; i < 4; i++) {
+        stream_send_frame(&f, a, lens[i], 2, 1, i);
+        stream_send_frame(&f, a, 200, 2, 1, 100 + i);
+        assert_int_equal(stream_receive(&f, b, frame, sizeof frame), 200);
+        assert_true(frame_is(frame, 200, 2, 1, 100 + i));
+    }
+    assert_int_equal(fixture_drops(&f, 0, DROP_oversize), 4);
+    assert_int_equal(f.n_closed[0], 0);
+    fixture_close(&f);
+}
+
+static void f05_a_frame_that_comes_byte_by_byte_is_intact(void **state)
+{
+    struct fixture f;
+    uint8_t frame[FRAME_LEN_MAX], record[FRAME_PREFIX + 1514];
+    int a, b;
+
+    (void)state;
+    fixture_open(&f, NULL);
+    a = fixture_stream(&f, 0);
+    b = fixture_stream(&f, 1);
+    introduce(&f, a, b);
+    framing_put_len(record, 1514);
+    frame_make(record + FRAME_PREFIX, 1514, 2, 1, 77);
+    for (size_t i = 0; i < sizeof record; i++) {
+        assert_int_equal(send(a, record + i, 1, 0), 1);
+        fixture_turn(&f);
+    }
+    assert_int_equal(stream_receive(&f, b, frame, sizeof frame), 1514);
+    assert_true(frame_is(frame, 1514, 2, 1, 77));
+    fixture_close(&f);
+}
+
+/* Longer than STREAM_COPY_MAX: read on behind the carried part. */
+static void a_long_frame_in_pieces_is_intact(void **state)
+{
+    struct fixture f;
+    static uint8_t frame[FRAME_LEN_MAX], record[FRAME_PREFIX + 65000];
+    int a, b;
+
+    (void)state;
+    fixture_open(&f, NULL);
+    a = fixture_stream(&f, 0);
+    b = fixture_stream(&f, 1);
+    introduce(&f, a, b);
+    framing_put_len(record, 65000);
+    frame_make(record + FRAME_PREFIX, 65000, 2, 1, 5);
+    for (size_t at = 0; at < sizeof record; at += 5000) {
+        stream_put(&f, a, record + at, sizeof record - at < 5000 ? sizeof record - at : 5000);
+        fixture_run_ms(&f, 2);
+    }
+    stream_send_frame(&f, a, 99, 2, 1, 6);
+    assert_int_equal(stream_receive(&f, b, frame, sizeof frame), 99);
+    assert_true(frame_is(frame, 99, 2, 1, 6));
+    assert_int_equal(fixture_drops(&f, 0, DROP_oversize), 1); /* the network's MTU is 1500 */
+    fixture_close(&f);
+}
+
+static void f07_a_short_frame_carries_nothing_of_a_longer_one(void **state)
+{
+    struct fixture f;
+    uint8_t frame[FRAME_LEN_MAX];
+    int a, b;
+
+    (void)state;
+    fixture_open(&f, NULL);
+    a = fixture_stream(&f, 0);
+    b = fixture_stream(&f, 1);
+    introduce(&f, a, b);
+    for (size_t len = 14; len <= 60; len++) {
+        stream_send_frame(&f, a, 1514, 2, 1, 0xdeadbeef);
+        assert_int_equal(stream_receive(&f, b, frame, sizeof frame), 1514);
+        stream_send_frame(&f, a, len, 2, 1, (uint32_t)len);
+        assert_int_equal(stream_receive(&f, b, frame, sizeof frame), (long)len);
+        assert_true(frame_is(frame, len, 2, 1, (uint32_t)len));
+    }
+    fixture_close(&f);
+}
+
+static void f10_another_protocol_is_closed_as_a_bad_length(void **state)
+{
+    static const char *const texts[] = {"GET /v1 HTTP/1.1\r\nHost: x\r\n\r\n",
+                                        "\x16\x03\x01\x02\x00\x01\x00\x01", "hello, is this the switch?"};
+    struct fixture f;
+
+    (void)state;
+    fixture_open(&f, NULL);
+    for (unsigned i = 0; i < 3; i++) {
+        int a = fixture_stream(&f, 0);
+
+        stream_put(&f, a, (const uint8_t *)texts[i], 8);
+        assert_true(fixture_until_closed(&f, 0, i));
+        assert_int_equal(fixture_drops(&f, 0, DROP_bad_length), i + 1);
+        fixture_hang_up(&f, a);
+    }
+    fixture_close(&f);
+}
+
+static void a_client_that_leaves_in_a_frame_is_counted_as_cut_short(void **state)
+{
+    struct fixture f;
+    uint8_t record[100] = {0};
+    int a;
+
+    (void)state;
+    fixture_open(&f, NULL);
+    a = fixture_stream(&f, 0);
+    framing_put_len(record, 500);
+    stream_put(&f, a, record, sizeof record);
+    fixture_run_ms(&f, 3);
+    fixture_hang_up(&f, a);
+    assert_true(fixture_until_closed(&f, 0, 0));
+    assert_int_equal(fixture_drops(&f, 0, DROP_cut_short), 1);
+    assert_null(f.ports[0].link);
+    fixture_close(&f);
+}
+
+static void q01_a_reader_that_stops_costs_itself_within_its_limit(void **state)
+{
+    struct io_limits limits = {64, 100 * 1024};
+    struct fixture f;
+    uint8_t frame[FRAME_LEN_MAX];
+    int a, b;
+
+    (void)state;
+    fixture_open(&f, &limits);
+    a = fixture_stream(&f, 0);
+    b = fixture_stream(&f, 1);
+    fixture_stream(&f, 2); /* never reads */
+    introduce(&f, a, b);
+    for (uint32_t i = 0; i < 5000; i++) {
+        stream_send_frame(&f, a, 1514, -1, 1, i);
+        assert_int_equal(stream_receive(&f, b, frame, sizeof frame), 1514);
+        assert_true(frame_is(frame, 1514, -1, 1, i));
+        assert_true(f.ports[2].queued <= 64);
+    }
+    assert_true(fixture_drops(&f, 2, DROP_queue_full) > 1000);
+    assert_int_equal(fixture_drops(&f, 1, DROP_queue_full), 0);
+    assert_false(f.ports[2].pushes_back && f.ports[2].queued == 0);
+    fixture_close(&f);
+    assert_true(f.ports[2].counters.drops[DROP_link_closed] > 0);
+}
+
+/* Q05: whatever was dropped, what comes is whole frames, in order. */
+static void q05_short_writes_never_interleave(void **state)
+{
+    struct io_limits limits = {64, 100 * 1024};
+    struct fixture f;
+    uint8_t frame[FRAME_LEN_MAX];
+    uint64_t got = 0, last = 0;
+    int a, b, small = 4096;
+
+    (void)state;
+    fixture_open(&f, &limits);
+    a = fixture_stream(&f, 0);
+    b = fixture_stream(&f, 1);
+    introduce(&f, a, b);
+    setsockopt(b, SOL_SOCKET, SO_RCVBUF, &small, sizeof small);
+    for (uint32_t i = 1; i <= 4000; i++) {
+        stream_send_frame(&f, a, 1514, 2, 1, i);
+        if (i % 3 == 0)
+            (void)recv(b, frame, 0, MSG_DONTWAIT);
+    }
+    stream_send_frame(&f, a, 1000, 2, 1, 0);
+    fixture_run_ms(&f, 30);
+    while (f.ports[1].queued > 0 || recv(b, frame, 1, MSG_DONTWAIT | MSG_PEEK) == 1) {
+        uint32_t seq;
+
+        long len = stream_receive(&f, b, frame, sizeof frame);
+
+        assert_true(len == 1514 || len == 1000);
+        seq = framing_get_len(frame + 14);
+        assert_true(frame_is(frame, (size_t)len, 2, 1, seq));
+        assert_true(seq == 0 || seq > last);
+        last = seq ? seq : last;
+        got++;
+    }
+    assert_true(got > 64 && got < 4001);
+    fixture_close(&f);
+}
+
+static void q05_half_a_frame_then_close_frees_everything(void **state)
+{
+    struct fixture f;
+    uint8_t half[700];
+    int a, b;
+
+    (void)state;
+    fixture_open(&f, NULL);
+    a = fixture_stream(&f, 0);
+    b = fixture_stream(&f, 1);
+    introduce(&f, a, b);
+    for (uint32_t i = 0; i < 3000; i++)
+        stream_send_frame(&f, a, 1514, 2, 1, i);
+    assert_true(stream_get(&f, b, half, sizeof half));
+    assert_true(f.ports[1].queued > 0);
+    fixture_hang_up(&f, b);
+    assert_true(fixture_until_closed(&f, 1, 0));
+    assert_int_equal(f.ports[1].queued, 0);
+    assert_true(fixture_drops(&f, 1, DROP_link_closed) > 0);
+    fixture_close(&f);
+}
+
+struct flood {
+    int from, to;
+    uint32_t sent, n;
+    size_t at; /* sent of the current record */
+    uint8_t record[FRAME_PREFIX + 1514];
+    uint8_t in[256 * 1024];
+    size_t n_in;
+    uint32_t got;
+};
+
+static void flood_send(struct flood *flood)
+{
+    while (flood->sent < flood->n) {
+        ssize_t n;
+
+        if (flood->at == 0) {
+            framing_put_len(flood->record, 1514);
+            frame_make(flood->record + FRAME_PREFIX, 1514, 2, 1, flood->sent);
+        }
+        n = send(flood->from, flood->record + flood->at, sizeof flood->record - flood->at, MSG_DONTWAIT);
+        if (n < 0)
+            return;
+        flood->at += (size_t)n;
+        if (flood->at < sizeof flood->record)
+            return;
+        flood->at = 0;
+        flood->sent++;
+    }
+}
+
+static void flood_receive(struct flood *flood)
+{
+    size_t done = 0;
+    ssize_t n = recv(flood->to, flood->in + flood->n_in, sizeof flood->in - flood->n_in, MSG_DONTWAIT);
+
+    if (n <= 0)
+        return;
+    flood->n_in += (size_t)n;
+    for (; flood->n_in - done >= sizeof flood->record; done += sizeof flood->record) {
+        assert_int_equal(framing_get_len(flood->in + done), 1514);
+        assert_true(frame_is(flood->in + done + FRAME_PREFIX, 1514, 2, 1, flood->got));
+        flood->got++;
+    }
+    memmove(flood->in, flood->in + done, flood->n_in - done);
+    flood->n_in -= done;
+}
+
+static void a_flood_between_two_live_streams_loses_nothing(void **state)
+{
+    static struct flood flood;
+    struct io_limits limits = {512, 1024 * 1024};
+    struct fixture f;
+    uint64_t end_ns = uv_hrtime() + UINT64_C(20) * 1000000000;
+
+    (void)state;
+    fixture_open(&f, &limits);
+    flood = (struct flood){.from = fixture_stream(&f, 0), .to = fixture_stream(&f, 1), .n = 20000};
+    introduce(&f, flood.from, flood.to);
+    while (flood.got < flood.n && uv_hrtime() < end_ns) {
+        flood_send(&flood);
+        uv_run(&f.loop, UV_RUN_NOWAIT);
+        flood_receive(&flood);
+    }
+    assert_int_equal(flood.got, flood.n);
+    assert_int_equal(fixture_drops(&f, 1, DROP_queue_full), 0);
+    fixture_close(&f);
+}
+
+static void d02_a_client_that_clears_o_nonblock_blocks_nobody(void **state)
+{
+    struct fixture f;
+    uint8_t frame[FRAME_LEN_MAX];
+    int pair[2], dup_fd, b;
+    uint64_t worst_ns = 0;
+
+    (void)state;
+    fixture_open(&f, NULL);
+    b = fixture_stream(&f, 1);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+    dup_fd = dup(pair[0]);
+    close(pair[0]);
+    pair[0] = dup(dup_fd);
+    assert_int_equal(link_stream_open(f.io, fixture_join(&f, 0), pair[0], fixture_on_closed, &f), 0);
+    f.n_opened++;
+    /* The description's flags are as they were. */
+    assert_int_equal(fcntl(dup_fd, F_GETFL) & O_NONBLOCK, 0);
+    introduce(&f, pair[1], b);
+    for (int i = 0; i < 2000; i++) {
+        uint64_t start = uv_hrtime();
+
+        assert_int_equal(fcntl(dup_fd, F_SETFL, i % 2 ? O_NONBLOCK : 0), 0);
+        uv_run(&f.loop, UV_RUN_NOWAIT);
+        worst_ns = uv_hrtime() - start > worst_ns ? uv_hrtime() - start : worst_ns;
+    }
+    assert_true(worst_ns < 50 * 1000000);
+    fcntl(dup_fd, F_SETFL, 0);
+    /* Writes towards a client that does not read do not block either. */
+    for (uint32_t i = 0; i < 3000; i++)
+        stream_send_frame(&f, b, 1514, 1, 2, i);
+    stream_send_frame(&f, pair[1], 60, 2, 1, 4);
+    assert_int_equal(stream_receive(&f, b, frame, sizeof frame), 60);
+    close(dup_fd);
+    close(pair[1]);
+    fixture_close(&f);
+}
+
+static void d07_descriptors_on_a_data_stream_are_closed(void **state)
+{
+    struct fixture f;
+    unsigned before;
+    int a;
+
+    (void)state;
+    fixture_open(&f, NULL);
+    a = fixture_stream(&f, 0);
+    before = fixture_count_fds();
+    for (int i = 0; i < 1000; i++) {
+        uint8_t record[FRAME_PREFIX + 60];
+
+        framing_put_len(record, 60);
+        frame_make(record + FRAME_PREFIX, 60, -1, 1, (uint32_t)i);
+        assert_int_equal(socket_send_fd(a, record, sizeof record, a), (long)sizeof record);
+        fixture_turn(&f);
+    }
+    fixture_run_ms(&f, 5);
+    assert_int_equal(fixture_count_fds(), before);
+    assert_int_equal(f.ports[0].counters.frames_in, 1000);
+    fixture_close(&f);
+}
+
+static void draining_reads_on_for_a_while_and_sends_nothing(void **state)
+{
+    struct fixture f;
+    uint8_t byte;
+    int a;
+    uint64_t start;
+
+    (void)state;
+    fixture_open(&f, NULL);
+    a = fixture_stream(&f, 0);
+    start = uv_hrtime();
+    link_close(&f.ports[0], LINK_CLOSE_DRAIN, "asked to");
+    assert_null(f.ports[0].link);
+    for (uint32_t i = 0; i < 2000; i++) /* more than a socket buffer: somebody reads it */
+        stream_send_frame(&f, a, 1514, -1, 1, i);
+    assert_true(fixture_until_closed(&f, 0, 0));
+    assert_true(uv_hrtime() - start > 90 * 1000000);
+    assert_string_equal(f.reason, "asked to");
+    assert_int_equal(f.ports[0].counters.frames_in, 0);
+    assert_int_equal(recv(a, &byte, 1, MSG_DONTWAIT), 0);
+    fixture_close(&f);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(frames_arrive_in_order_and_unchanged),
+        cmocka_unit_test(f01_an_impossible_length_closes_that_client_only),
+        cmocka_unit_test(f02_runts_are_skipped_and_the_next_frame_passes),
+        cmocka_unit_test(f03_oversize_is_counted_and_the_next_frame_passes),
+        cmocka_unit_test(f05_a_frame_that_comes_byte_by_byte_is_intact),
+        cmocka_unit_test(a_long_frame_in_pieces_is_intact),
+        cmocka_unit_test(f07_a_short_frame_carries_nothing_of_a_longer_one),
+        cmocka_unit_test(f10_another_protocol_is_closed_as_a_bad_length),
+        cmocka_unit_test(a_client_that_leaves_in_a_frame_is_counted_as_cut_short),
+        cmocka_unit_test(q01_a_reader_that_stops_costs_itself_within_its_limit),
+        cmocka_unit_test(q05_short_writes_never_interleave),
+        cmocka_unit_test(q05_half_a_frame_then_close_frees_everything),
+        cmocka_unit_test(a_flood_between_two_live_streams_loses_nothing),
+        cmocka_unit_test(d02_a_client_that_clears_o_nonblock_blocks_nobody),
+        cmocka_unit_test(d07_descriptors_on_a_data_stream_are_closed),
+        cmocka_unit_test(draining_reads_on_for_a_while_and_sends_nothing),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
