@@ -74,7 +74,7 @@ static void fill_health(const struct managed *m, const struct query_result *resu
     } else {
         const enum uplink_state state = result->report.uplink_state;
         status->health = uplink_state_name(state);
-        status->reason = state == UPLINK_UP ? NULL : result->report.uplink_reason;
+        status->reason = result->report.uplink_reason[0] ? result->report.uplink_reason : NULL;
     }
 }
 
@@ -280,6 +280,8 @@ static void change_network(struct managed *m, const struct network_spec *spec, s
         control_reply_network(m, call, 200);
         return;
     }
+    m->before = before;
+    m->has_before = true;
     m->restart_at_once = true;
     managed_wait(m, call, 200);
     managed_stop(m);

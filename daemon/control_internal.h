@@ -94,6 +94,8 @@ struct managed {
     char failure[MESSAGE_WHY_SIZE]; /* why it does not run, "" if it does */
     bool is_refused; /* the failure is of its making (a path, a group): trying again is pointless */
     bool is_new;     /* has not run yet since it was asked for */
+    bool has_before; /* was changed and has not run since: if that is refused, 'before' comes back */
+    struct network_spec before;
     bool restart_at_once, delete_when_stopped;
     uint64_t started_ms;
     struct uplink_retry retry;

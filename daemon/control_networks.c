@@ -299,6 +299,22 @@ static void retry_later(struct managed *m)
     uv_timer_start(&m->restart_timer, on_restart, delay_ms, 0);
 }
 
+/* What was refused leaves nothing behind: a new network goes, a changed one is again as it was. */
+static void take_back(struct managed *m, unsigned status)
+{
+    if (m->is_new) {
+        managed_forget_state(m);
+        m->delete_when_stopped = true;
+    } else if (m->has_before) {
+        m->spec = m->before;
+        m->has_before = false;
+        m->restart_at_once = true;
+        managed_save(m);
+    } else {
+        m->is_refused = status == 422; /* trying again is pointless until something changes */
+    }
+}
+
 static void on_started_whole(struct task *task)
 {
     struct managed *m = task->m;
@@ -306,16 +322,13 @@ static void on_started_whole(struct task *task)
         return; /* it died meanwhile: managed_exited() goes on */
     if (task->status) {
         set_failure(m, task->why);
-        m->is_refused = task->status == 422;
         refuse_all(m, task->status, task->why);
-        if (m->is_new)
-            managed_forget_state(m);
-        m->delete_when_stopped |= m->is_new; /* what was refused leaves nothing behind */
+        take_back(m, task->status);
         managed_stop(m);
         return;
     }
     m->phase = PHASE_RUNNING;
-    m->is_new = false;
+    m->is_new = m->has_before = false;
     set_failure(m, "");
     log_info("network %s: runs, pid %d", m->spec.name, (int)m->pid);
     answer_all(m);

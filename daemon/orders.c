@@ -80,8 +80,6 @@ static int on_stop(const struct orders *orders, const struct message *message, u
     struct child *child = child_id_ok(id) ? children_find(orders->children, id->role, id->name) : NULL;
     if (!child)
         return 0; /* not there, as wanted */
-    if (id->role == ROLE_NETWORK)
-        sockets_unbind(orders->sockets, id->name, "");
     child_stop(child, now_ms + CHILD_STOP_MS);
     return 0;
 }
@@ -92,9 +90,11 @@ static int bind_socket(const struct orders *orders, const struct bind_request *r
 {
     char *why = answer->why;
     const size_t size = sizeof(answer->why);
+    /* What root made runs as the service user, but is root's to connect to: others may be that user too. */
+    const bool is_users = orders->is_root && request->uid != orders->children->hello.service_uid;
     struct sockpath want = {.type = request->kind == SOCKET_STREAM ? SOCK_STREAM : SOCK_DGRAM,
                             .mode = (mode_t)(request->mode & 0777),
-                            .uid = orders->is_root ? (uid_t)request->uid : (uid_t)-1,
+                            .uid = is_users ? (uid_t)request->uid : (uid_t)-1,
                             .gid = (gid_t)-1};
     if (!name_ok(request->network) || !port_ok(request->port) ||
         (request->kind != SOCKET_STREAM && request->kind != SOCKET_DGRAM) ||
