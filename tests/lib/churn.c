@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -160,6 +161,7 @@ int main(int argc, char **argv)
         return 1;
     client.path = argv[optind];
     client.is_stream = !strstr(client.path, ".dgram");
+    umask(0); /* the switch may run as another user and must be able to answer our datagram sockets */
     srandom(seed);
     for (unsigned i = 0; i < times; i++) {
         client.index = i;

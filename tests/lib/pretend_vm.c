@@ -2,7 +2,7 @@
  *
  * pretend_vm --dir DIR [--run N] [--mac-base N] [--seconds S] [--quiet-ms MS]
  *            --vm
- * NAME,stream=PATH|datagram=PATH|fd=N[,kind=datagram][,greets][,unconnected][,bytewise][,stall]
+ * NAME,stream=PATH|datagram=PATH|fd=N[,kind=stream|datagram][,greets][,unconnected][,bytewise][,stall]
  *                     [,read-limit=BYTES][,rcvbuf=N][,sndbuf=N]  ...
  *            --flow FROM,TO|*,rate=FRAMES_A_SECOND,size=BYTES[,count=N]  ...
  *
@@ -19,6 +19,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "tests/lib/endpoint.h"
@@ -434,8 +435,8 @@ static void vm_word(struct endpoint_options *options, const char *word)
     } else if ((value = value_of(word, "fd"))) {
         options->fd = atoi(value);
         options->is_stream = true;
-    } else if (strcmp(word, "kind=datagram") == 0) {
-        options->is_stream = false;
+    } else if ((value = value_of(word, "kind"))) {
+        options->is_stream = strcmp(value, "stream") == 0;
     } else if ((value = value_of(word, "read-limit"))) {
         options->read_limit = strtoull(value, NULL, 10);
     } else if ((value = value_of(word, "rcvbuf"))) {
@@ -543,6 +544,7 @@ int main(int argc, char **argv)
     if (!vms || !flows)
         die("memory", strerror(ENOMEM));
     started_ns = traffic_now_ns();
+    umask(0); /* the switch may run as another user and must be able to answer our datagram sockets */
     parse(argc, argv);
     for (unsigned i = 0; i < n_vms; i++) {
         char name[80];
