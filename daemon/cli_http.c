@@ -78,8 +78,8 @@ static int complain(CURL *curl, const char *path, CURLcode code)
     long error = 0;
 
     curl_easy_getinfo(curl, CURLINFO_OS_ERRNO, &error);
-    if (code == CURLE_COULDNT_CONNECT)
-        return cli_complain_unreachable(path, error ? (int)error : ECONNREFUSED);
+    if (code == CURLE_COULDNT_CONNECT && error)
+        return cli_complain_unreachable(path, (int)error);
     cli_complain("no answer from vmswitchd at %s: %s", path, curl_easy_strerror(code));
     return CLI_UNREACHABLE;
 }
