@@ -56,6 +56,7 @@ void dgram_address_note_file(struct dgram_address *address)
         return;
     address->dev = st.st_dev;
     address->ino = st.st_ino;
+    address->bound_at_ns = socket_file_time_ns(&st);
 }
 
 bool dgram_address_is_replaced(const struct dgram_address *address)
@@ -63,7 +64,8 @@ bool dgram_address_is_replaced(const struct dgram_address *address)
     struct stat st;
 
     return address->has_file && stat(address->path, &st) == 0 &&
-           (st.st_dev != address->dev || st.st_ino != address->ino);
+           (st.st_dev != address->dev || st.st_ino != address->ino ||
+            socket_file_time_ns(&st) != address->bound_at_ns);
 }
 
 bool dgram_refusal_holds(const struct dgram_refusal *refusal, const struct batch_slot *slot, uint64_t now_ms)

@@ -20,9 +20,10 @@ struct dgram_address {
     struct sockaddr_un name;
     socklen_t len;
     char path[DGRAM_PATH_SIZE]; /* the same, ended by a NUL */
-    bool has_file;              /* dev and ino hold */
+    bool has_file;              /* dev, ino and bound_at_ns hold */
     dev_t dev;
     ino_t ino;
+    int64_t bound_at_ns; /* a file system may give a number again at once */
 };
 
 /* Reads the source of a datagram. Returns false if it has no path: unbound, or an abstract name. */

@@ -47,6 +47,11 @@ ssize_t socket_receive_message(int fd, struct msghdr *message)
     return n;
 }
 
+int64_t socket_file_time_ns(const struct stat *st)
+{
+    return (int64_t)st->st_mtimespec.tv_sec * 1000000000 + st->st_mtimespec.tv_nsec;
+}
+
 void socket_set_no_sigpipe(int fd)
 {
     int on = 1;

@@ -25,6 +25,11 @@ ssize_t socket_receive_message(int fd, struct msghdr *message)
     return n < 0 ? -errno : n;
 }
 
+int64_t socket_file_time_ns(const struct stat *st)
+{
+    return (int64_t)st->st_mtim.tv_sec * 1000000000 + st->st_mtim.tv_nsec;
+}
+
 void socket_set_no_sigpipe(int fd)
 {
     /* Every send passes MSG_NOSIGNAL. */

@@ -2,7 +2,9 @@
 #ifndef IO_SOCKET_PLATFORM_H
 #define IO_SOCKET_PLATFORM_H
 
+#include <stdint.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 
 /* A new unix socket of 'type', close-on-exec, or a negative errno. */
@@ -13,6 +15,9 @@ int socket_accept_cloexec(int fd);
 
 /* recvmsg() without blocking; descriptors in it are close-on-exec. Returns the bytes or a negative errno. */
 ssize_t socket_receive_message(int fd, struct msghdr *message);
+
+/* When a file was last modified, in ns; of a socket's file: when it was bound. */
+int64_t socket_file_time_ns(const struct stat *st);
 
 /* Where MSG_NOSIGNAL is not enough. */
 void socket_set_no_sigpipe(int fd);
