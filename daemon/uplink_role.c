@@ -36,6 +36,7 @@
 #include "daemon/guest_frame.h"
 #include "daemon/message.h"
 #include "daemon/poll_set.h"
+#include "daemon/reassembly.h"
 #include "daemon/slirp_uplink.h"
 #include "io/log.h"
 #include "switch/mac.h"
@@ -61,6 +62,7 @@ struct uplink_role {
     struct slirp_uplink *slirp; /* NULL: not configured, or it could not start */
     struct forwards forwards;
     struct dhcp_watch dhcp;
+    struct reassembly reassembly;
     char start_failure[UPLINK_REASON_SIZE];
     char data_failure[UPLINK_REASON_SIZE]; /* "": attached, or not yet */
 
@@ -160,6 +162,9 @@ static void on_guest_frame(void *ctx, const uint8_t *frame, size_t len)
     role->drops[verdict]++;
     if (verdict != GUEST_OK)
         return;
+    frame = reassembly_add(&role->reassembly, frame, len, role->now_ms, &len);
+    if (!frame)
+        return;
     if (dhcp_watch_request(&role->dhcp, frame, len, role->now_ms))
         slirp_uplink_input(role->slirp, frame, len);
     else
@@ -169,10 +174,12 @@ static void on_guest_frame(void *ctx, const uint8_t *frame, size_t len)
 static void log_counters(const struct uplink_role *role)
 {
     const struct data_port_counters *data = data_port_counters(role->data);
-    log_debug("frames: in %" PRIu64 ", out %" PRIu64 "; dropped: runts %" PRIu64 ", full %" PRIu64
-              ", gone %" PRIu64 ", no_lease %" PRIu64 ", lease_range %" PRIu64,
-              data->frames_in, data->frames_out, data->runts, data->drop_full, data->drop_gone,
-              role->drop_no_lease, role->drop_lease_range);
+    log_debug("frames: in %" PRIu64 ", out %" PRIu64, data->frames_in, data->frames_out);
+    log_debug("frames of libslirp dropped: full %" PRIu64 ", gone %" PRIu64 ", lease_range %" PRIu64,
+              data->drop_full, data->drop_gone, role->drop_lease_range);
+    log_debug("frames of guests dropped: runt %" PRIu64 ", no_lease %" PRIu64 ", bad_fragment %" PRIu64
+              ", stale_fragment %" PRIu64,
+              data->runts, role->drop_no_lease, role->reassembly.drop_bad, role->reassembly.drop_stale);
     for (int i = GUEST_OK + 1; i < GUEST_N_VERDICTS; i++)
         if (role->drops[i] > 0)
             log_debug("frames of guests dropped: %s %" PRIu64, guest_verdict_name((enum guest_verdict)i),
