@@ -3,29 +3,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
+#include "api/head.h"
 #include "api/problem.h"
 #include "api/server.h"
-
-/* What the header says about the body, and how large it is. */
-struct header_facts {
-    unsigned n_content_lengths;
-    bool has_transfer_encoding, has_upgrade;
-    size_t size;
-};
-
-static enum MHD_Result on_header(void *ctx, enum MHD_ValueKind kind, const char *key, const char *value)
-{
-    struct header_facts *facts = ctx;
-
-    (void)kind;
-    facts->n_content_lengths += strcasecmp(key, "Content-Length") == 0;
-    facts->has_transfer_encoding |= strcasecmp(key, "Transfer-Encoding") == 0;
-    facts->has_upgrade |= strcasecmp(key, "Upgrade") == 0;
-    facts->size += strlen(key) + (value ? strlen(value) : 0) + 4; /* ": " and CRLF */
-    return MHD_YES;
-}
 
 static void answer_problem(struct connection *conn, const struct api_problem *problem, const char *allow)
 {
@@ -68,56 +49,17 @@ static bool find_route(struct connection *conn, const char *method, const char *
     return false;
 }
 
-/* What libmicrohttpd takes and we do not. Returns false if the request was answered. */
-static bool check_header(struct connection *conn, const char *version, const char *url)
+/* The head is here, and head_check() found it plain. */
+static void begin(struct connection *conn, const char *method, const char *url)
 {
-    struct header_facts facts = {.size = strlen(url)};
-
-    MHD_get_connection_values(conn->mhd, MHD_HEADER_KIND, on_header, &facts);
-    if (strcmp(version, MHD_HTTP_VERSION_1_1) != 0 && strcmp(version, MHD_HTTP_VERSION_1_0) != 0)
-        refuse(conn, 505, "only HTTP/1.1 and HTTP/1.0 are spoken here", "use curl --http1.1");
-    else if (facts.size > API_HEADER_MAX)
-        refuse(conn, 431, "the header is over 8 KiB", "send fewer header fields");
-    else if (facts.n_content_lengths > 1)
-        refuse(conn, 400, "there is more than one Content-Length", "send one");
-    else if (facts.has_transfer_encoding && facts.n_content_lengths)
-        refuse(conn, 400, "Content-Length and Transfer-Encoding exclude each other",
-               "send Content-Length alone");
-    else if (facts.has_transfer_encoding)
-        refuse(conn, 411, "Transfer-Encoding is not taken here", "send the body with a Content-Length");
-    else if (facts.has_upgrade)
-        refuse(conn, 400, "there is nothing to upgrade to", "leave the Upgrade field out");
-    else if (MHD_get_connection_values(conn->mhd, MHD_GET_ARGUMENT_KIND, NULL, NULL) > 0)
-        refuse(conn, 400, "no path takes a query", "leave out the '?' and what follows");
-    else
-        return true;
-    return false;
-}
-
-/* How long the body says it is. Returns false if the request was answered: it is too long, or none is taken.
- */
-static bool check_body(struct connection *conn)
-{
-    const char *text =
+    const char *length =
         MHD_lookup_connection_value(conn->mhd, MHD_HEADER_KIND, MHD_HTTP_HEADER_CONTENT_LENGTH);
-    unsigned long long len = text ? strtoull(text, NULL, 10) : 0;
 
-    if (len > API_BODY_MAX)
-        refuse(conn, 413, "the body is over 64 KiB", "send a smaller one");
-    else if (len && conn->route->body == BODY_NONE)
+    if (MHD_get_connection_values(conn->mhd, MHD_GET_ARGUMENT_KIND, NULL, NULL) > 0)
+        refuse(conn, 400, "no path takes a query", "leave out the '?' and what follows");
+    else if (find_route(conn, method, url) && conn->route->body == BODY_NONE && length &&
+             strtoull(length, NULL, 10) > 0)
         refuse(conn, 400, "this method takes no body here", "leave the body out");
-    else
-        return true;
-    return false;
-}
-
-/* The header is here. */
-static void begin(struct connection *conn, const char *method, const char *url, const char *version)
-{
-    conn->state = CONN_BODY;
-    conn->due_ms = conn->opened_ms + conn->server->limits.request_ms;
-    if (check_header(conn, version, url) && find_route(conn, method, url))
-        check_body(conn);
 }
 
 /* Grows with what has come, not with what was announced: 64 clients that announce cost nothing. */
@@ -128,7 +70,7 @@ static void append(struct connection *conn, const char *data, size_t len)
 
     if (need > conn->body_size) {
         size_t size = need < 4096 ? 4096 : need * 2;
-        body = need > API_BODY_MAX ? NULL : realloc(conn->body, size);
+        body = need > HEAD_BODY_MAX ? NULL : realloc(conn->body, size);
         if (!body) {
             conn->is_lost = true;
             return;
@@ -183,11 +125,12 @@ enum MHD_Result connection_on_request(void *ctx, struct MHD_Connection *mhd, con
     struct connection *conn = info->socket_context;
 
     (void)ctx;
+    (void)version;
     conn->in_handler = true;
     if (!conn->response && !conn->is_lost) {
         if (!*state) {
             *state = conn;
-            begin(conn, method, url, version);
+            begin(conn, method, url);
         } else if (*data_size) {
             append(conn, data, *data_size);
             *data_size = 0;

@@ -1,7 +1,8 @@
 /* api/connection.h - one client of the API, from accept to close: it asks once and is answered once
  *
- *   HEADER     accepted; the request's header is coming        due: header_ms after accept
- *   BODY       the header was good; the body is coming         due: request_ms after accept
+ *   HEAD       accepted; the head of the request is coming, and is left in the socket until it is complete
+ *                                                              due: header_ms after accept
+ *   BODY       the head is good; libmicrohttpd has the socket  due: request_ms after accept
  *   WAITING    an op has the call; libmicrohttpd has suspended  due: answer_ms, then 503 in the op's stead
  *   ANSWERING  the answer goes out                              due: write_ms
  *   CLOSING    libmicrohttpd closes the socket; the uv handle goes on a later turn
@@ -19,16 +20,17 @@
 #include "api/call.h"
 #include "io/peer.h"
 
-enum connection_state { CONN_FREE, CONN_HEADER, CONN_BODY, CONN_WAITING, CONN_ANSWERING, CONN_CLOSING };
+enum connection_state { CONN_FREE, CONN_HEAD, CONN_BODY, CONN_WAITING, CONN_ANSWERING, CONN_CLOSING };
 
 struct connection {
     struct api_server *server;
     enum connection_state state;
     uv_poll_t poll;
-    int fd;     /* libmicrohttpd's, which closes it */
+    int fd;     /* libmicrohttpd's from BODY on, which closes it */
     int events; /* polled for */
     struct peer peer;
     uint64_t opened_ms, due_ms;
+    uint64_t look_ms; /* HEAD: when to look at it again */
     struct MHD_Connection *mhd;
     bool in_handler; /* the answer is queued when the handler returns */
 

@@ -1,36 +1,33 @@
 /* api/server.c - HTTP on a unix socket, from the loop that everything else of the process runs on
  *
  * How it works
- *   We accept, read the peer's credentials, apply the caps, and hand the socket to libmicrohttpd, which has
- *   neither a listening socket nor a thread. It tells by fd_set what it waits for; one uv_poll_t per
- * connection waits for that, and any event, like the timer, runs pump(): libmicrohttpd once, then the
- * deadlines, then what to wait for next. That is O(64) per event, and API events are few.
+ *   door.c accepts, and hands a socket with a good head to libmicrohttpd, which has neither a listening
+ * socket nor a thread. It tells by fd_set what it waits for; one uv_poll_t per connection waits for that, and
+ * any event, like the timer, runs server_pump(): libmicrohttpd once, then the deadlines, then what to wait
+ * for next. That is O(64) per event, and API events are few.
  *
  * What is always true
  *   libmicrohttpd closes a socket only after on_connection() has closed its uv_poll_t, so libuv never holds a
  * number that has become another file. A connection is in one slot from accept until its uv handle is gone.
  *
- * When it is full, or slow
- *   A client over a cap gets a 503 and is closed at once. A client that misses a deadline has its socket shut
- * down, which libmicrohttpd sees as its end (its own time-out does not cover a slow header). An op that
+ * When it is slow
+ *   A client that misses a deadline has its socket shut down, which libmicrohttpd sees as its end. An op that
  * misses its own is answered for with a 503.
  */
 #include "api/server.h"
 
-#include <fcntl.h>
 #include <microhttpd.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/select.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
+#include "api/door.h"
+#include "api/head.h"
 #include "io/listener.h"
-#include "io/log.h"
-#include "io/socket.h"
 
-/* Room for a header of API_HEADER_MAX, for its parsed form, and for the header of the answer. */
-enum { CONNECTION_MEMORY = API_HEADER_MAX + 4 * 1024 };
+/* Room for the largest head, for its parsed form (about 50 bytes a field), and for the head of the answer. */
+enum { CONNECTION_MEMORY = 2 * HEAD_MAX };
 
 const struct api_limits api_limits_default = {
     .connections = API_CONNECTIONS_MAX,
@@ -42,8 +39,6 @@ const struct api_limits api_limits_default = {
     .answer_ms = 30 * 1000,
     .write_ms = 10 * 1000,
 };
-
-static void pump(struct api_server *server);
 
 static void on_handle_closed(struct api_server *server)
 {
@@ -64,7 +59,7 @@ static void on_timer_closed(uv_handle_t *handle)
     on_handle_closed(handle->data);
 }
 
-static void connection_close(struct connection *conn)
+void server_forget(struct connection *conn)
 {
     connection_reset(conn);
     conn->state = CONN_CLOSING;
@@ -81,9 +76,8 @@ static void on_connection(void *ctx, struct MHD_Connection *mhd, void **socket_c
     if (code == MHD_CONNECTION_NOTIFY_STARTED) {
         *socket_context = server->accepting;
         server->accepting->mhd = mhd;
-        server->accepting->state = CONN_HEADER;
     } else if (conn) {
-        connection_close(conn);
+        server_forget(conn);
     }
 }
 
@@ -99,21 +93,43 @@ static void on_poll(uv_poll_t *poll, int status, int events)
 {
     struct connection *conn = poll->data;
 
-    (void)events;
     if (status < 0)
-        conn->events = 0; /* libuv has stopped it; libmicrohttpd finds the error when it reads */
-    pump(conn->server);
+        conn->events = 0; /* libuv has stopped it; who reads finds the error */
+    if (conn->state == CONN_HEAD)
+        door_look(conn, status < 0 || events & UV_DISCONNECT);
+    server_pump(conn->server);
+}
+
+void server_poll(struct connection *conn, int events)
+{
+    if (events == conn->events)
+        return;
+    conn->events = events;
+    if (events)
+        uv_poll_start(&conn->poll, events, on_poll);
+    else
+        uv_poll_stop(&conn->poll);
 }
 
 static void on_timer(uv_timer_t *timer)
 {
-    pump(timer->data);
+    server_pump(timer->data);
 }
 
 void server_kick(struct api_server *server)
 {
     server->kicked = true;
     uv_timer_start(&server->timer, on_timer, 0, 0);
+}
+
+/* Heads that were not complete when they were last looked at. */
+static void look_again(struct api_server *server, uint64_t now_ms)
+{
+    for (int i = 0; i < API_CONNECTIONS_MAX; i++) {
+        struct connection *conn = &server->connections[i];
+        if (conn->state == CONN_HEAD && now_ms >= conn->look_ms)
+            door_look(conn, false);
+    }
 }
 
 static void expire(struct api_server *server, uint64_t now_ms)
@@ -125,6 +141,8 @@ static void expire(struct api_server *server, uint64_t now_ms)
         conn->due_ms = UINT64_MAX;
         if (conn->call)
             connection_give_up(conn, "the daemon did not answer in time");
+        else if (conn->state == CONN_HEAD)
+            door_close(conn);
         else
             shutdown(conn->fd, SHUT_RDWR); /* makes it readable and unwritable: libmicrohttpd closes it */
     }
@@ -142,17 +160,9 @@ static void poll_connections(struct api_server *server)
     MHD_get_fdset2(server->daemon, &in, &out, &error, &max, FD_SETSIZE);
     for (int i = 0; i < API_CONNECTIONS_MAX; i++) {
         struct connection *conn = &server->connections[i];
-        int events;
-        if (conn->state == CONN_FREE || conn->state == CONN_CLOSING)
-            continue;
-        events = (FD_ISSET(conn->fd, &in) ? UV_READABLE : 0) | (FD_ISSET(conn->fd, &out) ? UV_WRITABLE : 0);
-        if (events == conn->events)
-            continue;
-        conn->events = events;
-        if (events)
-            uv_poll_start(&conn->poll, events, on_poll);
-        else
-            uv_poll_stop(&conn->poll);
+        if (conn->state == CONN_BODY || conn->state == CONN_WAITING || conn->state == CONN_ANSWERING)
+            server_poll(conn, (FD_ISSET(conn->fd, &in) ? UV_READABLE : 0) |
+                                  (FD_ISSET(conn->fd, &out) ? UV_WRITABLE : 0));
     }
 }
 
@@ -163,8 +173,12 @@ static void arm_timer(struct api_server *server, uint64_t now_ms)
 
     for (int i = 0; i < API_CONNECTIONS_MAX; i++) {
         const struct connection *conn = &server->connections[i];
-        if (conn->state != CONN_FREE && conn->state != CONN_CLOSING && conn->due_ms < due_ms)
+        if (conn->state == CONN_FREE || conn->state == CONN_CLOSING)
+            continue;
+        if (conn->due_ms < due_ms)
             due_ms = conn->due_ms;
+        if (conn->state == CONN_HEAD && conn->look_ms < due_ms)
+            due_ms = conn->look_ms;
     }
     if (MHD_get_timeout(server->daemon, &mhd_ms) == MHD_YES && now_ms + mhd_ms < due_ms)
         due_ms = now_ms + mhd_ms;
@@ -183,10 +197,14 @@ static void finish(struct api_server *server)
     for (int i = 0; i < 3; i++)
         MHD_run(server->daemon);
     MHD_stop_daemon(server->daemon);
+    for (int i = 0; i < API_CONNECTIONS_MAX; i++) {
+        if (server->connections[i].state == CONN_HEAD)
+            door_close(&server->connections[i]);
+    }
     uv_close((uv_handle_t *)&server->timer, on_timer_closed);
 }
 
-static void pump(struct api_server *server)
+void server_pump(struct api_server *server)
 {
     uint64_t now_ms = uv_now(server->loop);
 
@@ -195,97 +213,11 @@ static void pump(struct api_server *server)
         finish(server);
         return;
     }
+    look_again(server, now_ms);
     MHD_run(server->daemon);
     expire(server, now_ms);
     poll_connections(server);
     arm_timer(server, now_ms);
-}
-
-/* Under the caps? A peer that the kernel does not tell counts as uid -1, which no account has. */
-static bool is_admitted(const struct api_server *server, const struct peer *peer)
-{
-    const struct api_limits *limits = &server->limits;
-    uid_t uid = peer->is_known ? peer->uid : (uid_t)-1;
-    uint32_t n = 0, n_same = 0;
-
-    for (int i = 0; i < API_CONNECTIONS_MAX; i++) {
-        const struct connection *conn = &server->connections[i];
-        n += conn->state != CONN_FREE;
-        n_same += conn->state != CONN_FREE && (conn->peer.is_known ? conn->peer.uid : (uid_t)-1) == uid;
-    }
-    if (uid == limits->privileged)
-        return n < limits->connections;
-    return n_same < limits->per_uid && n + limits->reserved < limits->connections;
-}
-
-/* Says why, as far as the socket takes it at once. */
-static void turn_away(struct api_server *server, int fd, const struct peer *peer)
-{
-    static const char answer[] =
-        "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Type: application/problem+json\r\n"
-        "\r\n"
-        "{\n  \"type\": \"about:blank\",\n  \"title\": \"Service Unavailable\",\n  \"status\": 503,\n"
-        "  \"detail\": \"too many API connections\",\n  \"next_step\": \"close some, then try again in a "
-        "second\"\n}\n";
-    uint32_t suppressed;
-
-    (void)socket_send_fd(fd, answer, sizeof(answer) - 1, -1);
-    close(fd);
-    if (log_allowed(&server->log_limit, uv_now(server->loop), &suppressed))
-        log_warn("api: a connection of uid %ld was refused: too many (%u more not logged)",
-                 peer->is_known ? (long)peer->uid : -1L, suppressed);
-}
-
-/* Gives 'fd' to libmicrohttpd, which closes it in any case; 'conn' is then open or free. */
-static void connection_open(struct api_server *server, struct connection *conn, int fd,
-                            const struct peer *peer)
-{
-    struct sockaddr_storage address = {.ss_family = AF_UNIX};
-
-    memset(conn, 0, sizeof(*conn));
-    if (uv_poll_init(server->loop, &conn->poll, fd) < 0) {
-        close(fd);
-        return;
-    }
-    server->n_handles++;
-    conn->poll.data = conn;
-    conn->server = server;
-    conn->state = CONN_HEADER;
-    conn->fd = fd;
-    conn->peer = *peer;
-    conn->opened_ms = uv_now(server->loop);
-    conn->due_ms = conn->opened_ms + server->limits.header_ms;
-    server->accepting = conn;
-    if (MHD_add_connection(server->daemon, fd, (struct sockaddr *)&address, sizeof(sa_family_t)) != MHD_YES &&
-        conn->state != CONN_CLOSING)
-        connection_close(conn); /* the number is free, but nobody has opened a file since */
-    server->accepting = NULL;
-}
-
-void server_add(struct api_server *server, int fd, const struct peer *peer)
-{
-    int flags = fcntl(fd, F_GETFL);
-
-    if (server->is_closing || flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0) {
-        close(fd);
-        return;
-    }
-    for (int i = 0; is_admitted(server, peer) && i < API_CONNECTIONS_MAX; i++) {
-        if (server->connections[i].state == CONN_FREE) {
-            connection_open(server, &server->connections[i], fd, peer);
-            pump(server);
-            return;
-        }
-    }
-    turn_away(server, fd, peer);
-}
-
-static void on_accept(void *ctx, int fd)
-{
-    struct peer peer;
-
-    peer_of(fd, &peer);
-    server_add(ctx, fd, &peer);
 }
 
 static struct MHD_Daemon *start_daemon(struct api_server *server)
@@ -313,7 +245,7 @@ int server_open(struct api_server **ret_server, uv_loop_t *loop, int fd, const s
     server->daemon = start_daemon(server);
     if (!server->daemon)
         goto free_server;
-    r = fd < 0 ? 0 : listener_open(&server->listener, loop, fd, on_accept, server);
+    r = fd < 0 ? 0 : listener_open(&server->listener, loop, fd, door_on_accept, server);
     if (r < 0)
         goto stop_daemon;
     uv_timer_init(loop, &server->timer);

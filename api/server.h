@@ -10,11 +10,7 @@
 #include "api/connection.h"
 #include "io/log.h"
 
-enum {
-    API_CONNECTIONS_MAX = 64,
-    API_HEADER_MAX = 8 * 1024,
-    API_BODY_MAX = 64 * 1024, /* of ours the largest is 5 KiB: 32 forwards */
-};
+enum { API_CONNECTIONS_MAX = 64 };
 
 /* reliability.md 2.3. Times are injected so that tests need not wait for them. */
 struct api_limits {
@@ -46,10 +42,19 @@ struct api_server {
 int server_open(struct api_server **ret_server, uv_loop_t *loop, int fd, const struct api_ops *ops, void *ctx,
                 const struct api_limits *limits);
 
-/* Serves the connected socket 'fd' (taken in any case). A client over a limit gets a 503 and is closed. */
+/* Serves the connected socket 'fd' (taken in any case). A client over a cap gets a 503 and is closed. */
 void server_add(struct api_server *server, int fd, const struct peer *peer);
 
 /* libmicrohttpd runs on the next turn: an answer waits, or a deadline changed. */
 void server_kick(struct api_server *server);
+
+/* Does what there is to do now, and arms what waits for the rest. Not from inside an op. */
+void server_pump(struct api_server *server);
+
+/* Waits for 'events' on a connection's socket (0: none). */
+void server_poll(struct connection *conn, int events);
+
+/* Drops what is ours of a connection whose socket is about to be closed; its slot is free on a later turn. */
+void server_forget(struct connection *conn);
 
 #endif

@@ -218,7 +218,7 @@ bool fixture_receive(struct fixture *f, int fd, unsigned ms)
         is_over = n == 0 || (n < 0 && errno != EAGAIN);
         if (n < 0 && errno == EAGAIN) {
             if (uv_run(&f->loop, UV_RUN_NOWAIT) >= 0)
-                usleep(100);
+                usleep(10);
         }
     }
     f->answer[f->answer_len] = '\0';

@@ -116,6 +116,7 @@ static void close_answers_open_calls_and_outlives_late_answers(void **state)
     client_send(fd, GET_V1, sizeof(GET_V1) - 1);
     fixture_turn(&f, 20);
     api_server_close(f.server);
+    f.server = NULL;
     assert_true(fixture_receive(&f, fd, 1000));
     assert_problem(&f, 503, NULL);
     fixture_answer_held(&f);
