@@ -16,12 +16,12 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "daemon/attach_line.h"
 #include "io/link.h"
 #include "io/listener.h"
 #include "io/socket.h"
 
 enum {
-    LINE_MAX_BYTES = 4096,
     LINE_TIMEOUT_MS = 5000,
     PENDING_MAX = 32, /* connections that have not said their line yet */
     PENDING_PER_UID_MAX = 8,
@@ -41,7 +41,7 @@ struct attach_client {
     bool is_asking; /* the network has been asked */
     bool is_closed;
     char network[NETWORK_NAME_SIZE];
-    char line[LINE_MAX_BYTES];
+    char line[ATTACH_LINE_MAX];
 };
 
 struct attach_server {
@@ -50,11 +50,6 @@ struct attach_server {
     struct attach_client *clients;
     struct log_limit log;
     bool is_closing;
-};
-
-struct wanted {
-    const char *network, *kind, *port;
-    int persist;
 };
 
 /* ---- life of a client ---- */
@@ -90,7 +85,7 @@ static void client_close(struct attach_client *client)
 static void send_line(struct attach_client *client, json_t *body)
 {
     char *text = body ? json_dumps(body, JSON_COMPACT) : NULL;
-    char line[LINE_MAX_BYTES];
+    char line[ATTACH_LINE_MAX];
     if (text) {
         int n = snprintf(line, sizeof(line), "%s\n", text);
         if (n > 0 && (size_t)n < sizeof(line))
@@ -161,7 +156,7 @@ static void on_attached(void *ctx, struct message *answer)
     }
 }
 
-static void ask_network(struct attach_client *client, struct managed *m, const struct wanted *wanted)
+static void ask_network(struct attach_client *client, struct managed *m, const struct attach_line *wanted)
 {
     struct attach_order order = {.persist = wanted->persist, .peer = client->peer};
     const int lease_fd = dup(client->fd);
@@ -169,8 +164,7 @@ static void ask_network(struct attach_client *client, struct managed *m, const s
         refuse(client, 503, "no descriptors left", "try again later");
         return;
     }
-    if (wanted->port)
-        snprintf(order.port, sizeof(order.port), "%s", wanted->port);
+    snprintf(order.port, sizeof(order.port), "%s", wanted->port);
     uv_poll_stop(&client->poll);
     uv_timer_stop(&client->timer);
     client->is_asking = true;
@@ -182,11 +176,10 @@ static void ask_network(struct attach_client *client, struct managed *m, const s
     asks_send(asks, m->channel, MSG_LEASE, NULL, 0, lease_fd, ASK_NETWORK_MS, on_attached, client);
 }
 
-static void check_and_ask(struct attach_client *client, const struct wanted *wanted)
+static void check_and_ask(struct attach_client *client, const struct attach_line *wanted)
 {
     enum link_kind kind;
-    struct managed *m =
-        port_name_is_valid(wanted->network) ? managed_find(client->server->control, wanted->network) : NULL;
+    struct managed *m = managed_find(client->server->control, wanted->network);
     int r;
     if (client->n_fds != 1 || client->data_fd < 0) {
         refuse(client, 422,
@@ -201,11 +194,9 @@ static void check_and_ask(struct attach_client *client, const struct wanted *wan
     } else if ((r = socket_check(client->data_fd, &kind)) < 0) {
         refuse(client, 422, socket_check_message(r),
                "pass one end of a socketpair, or a connected AF_UNIX socket");
-    } else if (wanted->kind && strcmp(wanted->kind, link_kind_name(kind)) != 0) {
+    } else if (wanted->has_kind && wanted->wants_stream != (kind == LINK_STREAM)) {
         refuse(client, 422, "\"kind\" is not the kind of the socket that was passed",
                "leave it out, or pass a socket of that kind");
-    } else if (wanted->port && !port_name_is_valid(wanted->port)) {
-        refuse(client, 400, "\"port\" must match [a-z0-9][a-z0-9_-]{0,31}", NULL);
     } else if (!m->channel) {
         refuse(client, 503, "the network does not run now", "GET /v1/health says why");
     } else {
@@ -213,25 +204,14 @@ static void check_and_ask(struct attach_client *client, const struct wanted *wan
     }
 }
 
-static void parse_line(struct attach_client *client, size_t len)
+static void take_line(struct attach_client *client, size_t len)
 {
-    char why[160], detail[256];
-    json_error_t error;
-    struct wanted wanted = {.persist = 0};
-    int line;
-    json_t *object = json_parse_limited(client->line, len, why, sizeof(why), &line);
-    if (!object) {
-        snprintf(detail, sizeof(detail), "the line is not valid JSON: %s", why);
-        refuse(client, 400, detail, "send {\"network\": NAME} and a newline");
-    } else if (json_unpack_ex(object, &error, JSON_STRICT, "{s:s, s?s, s?s, s?b}", "network", &wanted.network,
-                              "kind", &wanted.kind, "port", &wanted.port, "persist", &wanted.persist) < 0) {
-        snprintf(detail, sizeof(detail),
-                 "the line must hold network, and may hold kind, port, persist: %.120s", error.text);
-        refuse(client, 400, detail, NULL);
-    } else {
+    char why[ATTACH_WHY_SIZE];
+    struct attach_line wanted;
+    if (attach_line_parse(client->line, len, &wanted, why) < 0)
+        refuse(client, 400, why, "send {\"network\": NAME} and a newline");
+    else
         check_and_ask(client, &wanted);
-    }
-    json_decref(object);
 }
 
 static void take_data_fd(struct attach_client *client, int fd, unsigned extra)
@@ -264,9 +244,9 @@ static void on_readable(uv_poll_t *poll, int status, int events)
     client->len += (size_t)n;
     const char *end = memchr(client->line, '\n', client->len);
     if (end)
-        parse_line(client, (size_t)(end - client->line));
+        take_line(client, (size_t)(end - client->line));
     else if (client->len == sizeof(client->line))
-        refuse(client, 400, "the line is longer than 4095 bytes", NULL);
+        refuse(client, 400, "the line is longer than 4096 bytes", NULL);
 }
 
 static void on_too_late(uv_timer_t *timer)

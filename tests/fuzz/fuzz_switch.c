@@ -1,0 +1,16 @@
+/* fuzz_switch - any operations on the switch and its naive double, see tests/unit/switch/model.h */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "tests/unit/switch/model.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    if (switch_ops_run(data, size) < 0) {
+        fprintf(stderr, "%s\n", switch_ops_mismatch());
+        abort();
+    }
+    return 0;
+}
