@@ -43,16 +43,17 @@ static void print_nothing(const json_t *answer)
     (void)answer;
 }
 
-static int change(const struct cli *cli, const char *method, const char *tail)
+/* A DELETE of what 'tail' names. */
+static int forget(const struct cli *cli, const char *tail, print_fn *print)
 {
     char path[CLI_PATH_SIZE];
     struct cli_answer answer;
 
     int r = path_of(cli, path, tail);
     if (r == CLI_OK)
-        r = cli_request(cli, method, path, NULL, &answer);
+        r = cli_request(cli, "DELETE", path, NULL, &answer);
     if (r == CLI_OK) {
-        show(cli, &answer, print_nothing);
+        show(cli, &answer, print);
         cli_answer_free(&answer);
     }
     return r;
@@ -85,7 +86,7 @@ static int create(const struct cli *cli)
 
 static int delete_network(const struct cli *cli)
 {
-    return change(cli, "DELETE", "");
+    return forget(cli, "", print_nothing);
 }
 
 static int ports(const struct cli *cli)
@@ -133,7 +134,15 @@ static int port_set(const struct cli *cli)
 
 static int detach(const struct cli *cli)
 {
-    return change(cli, "DELETE", "");
+    return forget(cli, "", print_nothing);
+}
+
+static void print_flushed(const json_t *answer)
+{
+    const json_t *n = json_object_get(answer, "flushed");
+
+    if (json_is_integer(n))
+        printf("%" JSON_INTEGER_FORMAT " addresses forgotten\n", json_integer_value(n));
 }
 
 static int fdb(const struct cli *cli)
@@ -141,7 +150,7 @@ static int fdb(const struct cli *cli)
     char path[CLI_PATH_SIZE];
 
     if (cli_value(cli, "flush"))
-        return change(cli, "DELETE", "/fdb");
+        return forget(cli, "/fdb", print_flushed);
     int r = path_of(cli, path, "/fdb");
     return r == CLI_OK ? get(cli, path, cli_print_fdb) : r;
 }

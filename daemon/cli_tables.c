@@ -345,17 +345,26 @@ void cli_print_fdb(const json_t *answer)
     table_print(&table);
 }
 
-/* An entry is an object with a name, or the name alone. */
+static void add_choice(struct table *table, const json_t *object, const char *key, const char *yes,
+                       const char *no)
+{
+    const json_t *choice = json_object_get(object, key);
+
+    table_add(table, "%s", json_is_true(choice) ? yes : json_is_false(choice) ? no : "-");
+}
+
 void cli_print_interfaces(const json_t *answer)
 {
-    static const char *const headers[] = {"NAME", NULL};
+    static const char *const headers[] = {"NAME", "STATE", "BRIDGING", NULL};
     const json_t *list = list_of(answer, "interfaces");
     struct table table;
 
     table_init(&table, headers);
     for (size_t i = 0; i < json_array_size(list); i++) {
-        const json_t *entry = json_array_get(list, i);
-        table_add(&table, "%s", json_is_string(entry) ? json_string_value(entry) : text_of(entry, "name"));
+        const json_t *interface = json_array_get(list, i);
+        add_text(&table, interface, "name");
+        add_choice(&table, interface, "up", "up", "down");
+        add_choice(&table, interface, "allowed", "allowed", "not allowed");
     }
     table_print(&table);
 }

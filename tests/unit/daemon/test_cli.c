@@ -296,9 +296,11 @@ static void health_and_interfaces_are_tables(void **state)
         0);
     expect_request("GET /v1/health", "");
     assert_string_equal(out, "NAME  STATE   UPLINK\na     failed  tap failed\na: no TAP\n");
-    assert_int_equal(ask_ok("interfaces", "[{\"name\":\"br0\"},\"en1\"]"), 0);
+    assert_int_equal(ask_ok("interfaces", "{\"interfaces\":[{\"name\":\"br0\",\"up\":true,\"allowed\":false},"
+                                          "{\"name\":\"en1\",\"up\":false,\"allowed\":true}]}"),
+                     0);
     expect_request("GET /v1/interfaces", "");
-    assert_string_equal(out, "NAME\nbr0\nen1\n");
+    assert_string_equal(out, "NAME  STATE  BRIDGING\nbr0   up     not allowed\nen1   down   allowed\n");
 }
 
 static void version_asks_the_daemon_too(void **state)
@@ -387,16 +389,22 @@ static void ports_are_put_patched_and_deleted(void **state)
     assert_string_equal(out, "");
 }
 
-static void delete_and_flush_are_silent(void **state)
+static void delete_is_silent(void **state)
 {
     (void)state;
     assert_int_equal(ask("delete lab", "204 No Content", "text/plain", ""), 0);
     expect_request("DELETE /v1/networks/lab", "");
     assert_string_equal(out, "");
-    assert_int_equal(ask("fdb lab --flush", "204 No Content", "text/plain", ""), 0);
-    expect_request("DELETE /v1/networks/lab/fdb", "");
     assert_int_equal(ask("delete lab --json", "204 No Content", "text/plain", ""), 0);
     assert_string_equal(out, "");
+}
+
+static void flush_says_how_many(void **state)
+{
+    (void)state;
+    assert_int_equal(ask_ok("fdb lab --flush", "{\"flushed\":12}"), 0);
+    expect_request("DELETE /v1/networks/lab/fdb", "");
+    assert_string_equal(out, "12 addresses forgotten\n");
 }
 
 static void a_name_is_one_part_of_a_path(void **state)
@@ -807,7 +815,8 @@ int main(int argc, char **argv)
         TEST(create_without_options_sends_a_name),
         TEST(a_json_body_is_the_base_of_create),
         TEST(ports_are_put_patched_and_deleted),
-        TEST(delete_and_flush_are_silent),
+        TEST(delete_is_silent),
+        TEST(flush_says_how_many),
         TEST(a_name_is_one_part_of_a_path),
         TEST(a_problem_is_said_with_its_field_and_next_step),
         TEST(with_json_a_problem_is_json_on_stderr),
