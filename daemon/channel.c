@@ -76,7 +76,8 @@ void channel_destroy(struct channel *channel)
     for (unsigned i = 0; i < channel->n_out_fds; i++)
         close(channel->out_fds[i].fd);
     for (unsigned i = 0; i < channel->n_in_fds; i++)
-        close(channel->in_fds[i]);
+        if (channel->in_fds[i] >= 0)
+            close(channel->in_fds[i]);
     close(channel->fd);
     free(channel->out);
     free(channel);
@@ -233,6 +234,22 @@ static int deliver_all(struct channel *channel, channel_handler *handler, void *
     return channel->error;
 }
 
+/* A process without free descriptors gets the message and loses what it carried: its handler sees fd -1 and
+ * refuses, and the channel goes on. More than one at a time is nobody's right. */
+static bool take_fds(struct channel *channel, int fd, unsigned extra)
+{
+    const bool is_one = fd >= 0 ? extra == 0 : extra <= 1;
+    if (fd < 0 && extra == 0)
+        return true;
+    if (is_one && channel->n_in_fds < RECEIVED_FDS_MAX) {
+        channel->in_fds[channel->n_in_fds++] = fd;
+        return true;
+    }
+    if (fd >= 0)
+        close(fd);
+    return false;
+}
+
 int channel_receive(struct channel *channel, channel_handler *handler, void *ctx)
 {
     for (int i = 0; i < READS_PER_TURN; i++) {
@@ -244,15 +261,11 @@ int channel_receive(struct channel *channel, channel_handler *handler, void *ctx
                                    sizeof(channel->in) - channel->in_len, &fd, &extra);
         if (n == -EAGAIN || n == -EWOULDBLOCK || n == -EINTR)
             return 0;
-        if (fd >= 0 && channel->n_in_fds < RECEIVED_FDS_MAX)
-            channel->in_fds[channel->n_in_fds++] = fd;
-        else if (fd >= 0)
-            close(fd);
         if (n == 0)
             return fail(channel, -ECONNRESET);
         if (n < 0)
             return fail(channel, (int)n);
-        if (extra > 0)
+        if (!take_fds(channel, fd, extra))
             return fail(channel, -EBADMSG);
         channel->in_len += (size_t)n;
         if (deliver_all(channel, handler, ctx) < 0)

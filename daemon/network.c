@@ -151,7 +151,12 @@ void network_plug_uplink(struct network *network, const struct uplink_order *ord
 {
     struct network_port *np = network->uplink;
     if (!np || np->has_link || network->is_closing) {
-        close(fd); /* one is in it already: the older one goes on */
+        if (fd >= 0)
+            close(fd); /* one is in it already: the older one goes on */
+        return;
+    }
+    if (fd < 0) {
+        network_uplink_lost(network, "no descriptors left");
         return;
     }
     network->uplink_facts = order->facts;

@@ -114,7 +114,7 @@ static void listen_on(struct network_role *role, struct message *message)
 
 static void begin_attach(struct network_role *role, struct message *message)
 {
-    if (role->has_attach)
+    if (role->has_attach && role->attach_fd >= 0)
         close(role->attach_fd); /* its lease never came: control died in between */
     role->has_attach = true;
     role->attach_id = message->id;
@@ -129,6 +129,13 @@ static void finish_attach(struct network_role *role, struct message *message)
     if (!role->has_attach || role->attach_id != message->id)
         return;
     role->has_attach = false;
+    if (role->attach_fd < 0 || message->fd < 0) {
+        snprintf(done.why, sizeof(done.why), "the network has no descriptors left");
+        if (role->attach_fd >= 0)
+            close(role->attach_fd);
+        send_control(role, MSG_DONE, message->id, &done, sizeof(done));
+        return;
+    }
     network_attach(role->network, &role->attach, role->attach_fd, message->fd, &done);
     message->fd = -1;
     send_control(role, MSG_DONE, message->id, &done, sizeof(done));
@@ -303,7 +310,7 @@ int network_main(int channel_fd)
     }
     uv_run(&role->loop, UV_RUN_DEFAULT);
 
-    if (role->has_attach)
+    if (role->has_attach && role->attach_fd >= 0)
         close(role->attach_fd);
     channel_uv_close(role->monitor);
     channel_uv_close(role->control);
