@@ -183,7 +183,7 @@ static void check_and_ask(struct attach_client *client, const struct attach_line
     int r;
     if (client->n_fds != 1 || client->data_fd < 0) {
         refuse(client, 422,
-               client->n_fds ? "more than one descriptor came with the line"
+               client->n_fds ? "more than one descriptor came with the line, or the daemon has none left"
                              : "no descriptor came with the line",
                "pass exactly one connected AF_UNIX socket as SCM_RIGHTS");
     } else if (!m) {

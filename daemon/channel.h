@@ -32,7 +32,8 @@ struct message {
     uint32_t id;   /* of a request, repeated in its answer; 0: none */
     uint32_t len;
     const void *payload; /* borrowed until the handler returns; aligned for any type */
-    int fd;              /* -1: none. Set it to -1 to keep it, else it is closed when the handler returns */
+    int fd; /* -1: none, or lost for want of descriptors. Set it to -1 to keep it, else it is closed after the
+               handler */
 };
 
 /* Takes ownership of 'fd', which is made close-on-exec. Returns NULL if memory is short. */
