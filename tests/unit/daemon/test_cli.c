@@ -26,7 +26,7 @@
 
 enum { PATIENCE_MS = 10000, TEXT_SIZE = 16384, ARGUMENTS_MAX = 32 };
 
-static const char *program;
+static const char *program, *manual;
 static char folder[64], api_path[96], attach_path[96];
 static int api_fd, attach_fd; /* listening */
 static int out_fd, err_fd;    /* files */
@@ -529,23 +529,65 @@ static void wrong_usage_is_2_and_asks_nobody(void **state)
     }
 }
 
+static const char *const commands[] = {"networks", "create", "delete", "ports",      "port add", "port set",
+                                       "detach",   "fdb",    "health", "interfaces", "run",      "version"};
+enum { N_COMMANDS = sizeof commands / sizeof commands[0] };
+
 static void every_command_has_help(void **state)
 {
-    static const char *const commands[] = {"networks", "create", "delete", "ports", "port add",   "port set",
-                                           "detach",   "fdb",    "health", "run",   "interfaces", "version"};
     char line[64];
 
     (void)state;
     assert_int_equal(run("--help"), 0);
-    for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++)
-        expect_text(out, commands[i]);
-    for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++) {
+    for (size_t i = 0; i < N_COMMANDS; i++) {
+        snprintf(line, sizeof line, "\n  %s ", commands[i]);
+        expect_text(out, line);
+    }
+    for (size_t i = 0; i < N_COMMANDS; i++) {
         snprintf(line, sizeof line, "%s --help", commands[i]);
         assert_int_equal(run(line), 0);
-        expect_text(out, "usage: vmswitch ");
-        expect_text(out, commands[i]);
-        expect_text(out, "--json");
+        snprintf(line, sizeof line, "usage: vmswitch %s", commands[i]);
+        expect_text(out, line);
+        expect_text(out, "\n  --json ");
     }
+}
+
+static size_t count_lines(const char *text, const char *start)
+{
+    size_t n = 0;
+
+    for (const char *at = text; (at = strstr(at, start)); at++)
+        n += at == text || at[-1] == '\n';
+    return n;
+}
+
+/* Both ways: what --help says is in the page, and the page has no more. */
+static void the_manual_page_has_the_commands_and_options_of_help(void **state)
+{
+    static char page[4 * TEXT_SIZE];
+    char line[128];
+    size_t n_options = 4; /* those of every command */
+
+    (void)state;
+    FILE *file = fopen(manual, "r");
+    assert_non_null(file);
+    page[fread(page, 1, sizeof page - 1, file)] = '\0';
+    fclose(file);
+    assert_int_equal(run("--help"), 0);
+    assert_int_equal(count_lines(out, "  ") - 4, N_COMMANDS);
+    for (size_t i = 0; i < N_COMMANDS; i++) {
+        snprintf(line, sizeof line, ".It Cm %s%s", commands[i], strcmp(commands[i], "ports") == 0 ? " " : "");
+        assert_int_equal(count_lines(page, line), 1);
+        snprintf(line, sizeof line, "%s --help", commands[i]);
+        assert_int_equal(run(line), 0);
+        n_options += count_lines(out, "  --") - 4;
+        for (const char *at = out; (at = strstr(at, "\n  --")); at++) {
+            snprintf(line, sizeof line, ".It Fl -%.*s", (int)strcspn(at + 5, " "), at + 5);
+            if (count_lines(page, line) == 0)
+                fail_msg("the page has no '%s'", line);
+        }
+    }
+    assert_int_equal(count_lines(page, ".It Fl -"), n_options);
 }
 
 static void an_option_names_the_socket_over_the_environment(void **state)
@@ -825,6 +867,7 @@ int main(int argc, char **argv)
         TEST(a_daemon_that_hangs_up_is_3),
         TEST(wrong_usage_is_2_and_asks_nobody),
         TEST(every_command_has_help),
+        TEST(the_manual_page_has_the_commands_and_options_of_help),
         TEST(an_option_names_the_socket_over_the_environment),
         TEST(the_own_folder_is_the_default_socket),
         TEST(a_command_gets_a_stream_on_3),
@@ -839,10 +882,11 @@ int main(int argc, char **argv)
         TEST(no_answer_or_nonsense_is_3),
     };
 
-    if (argc != 2) {
-        fprintf(stderr, "usage: %s VMSWITCH\n", argv[0]);
+    if (argc != 3) {
+        fprintf(stderr, "usage: %s VMSWITCH VMSWITCH.1\n", argv[0]);
         return 2;
     }
     program = argv[1];
+    manual = argv[2];
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
