@@ -303,13 +303,11 @@ void link_want(struct link *link, int events)
         uv_poll_start(&link->poll, events, on_poll);
 }
 
-static void on_retry(uv_timer_t *timer)
+/* Flushes where no wake-up tells when; the next try comes the later the longer nothing goes. */
+static void try_again(struct link *link)
 {
-    struct link *link = timer->data;
     uint64_t took_at_us = link->took_at_us;
 
-    if (link->state != LINK_SERVING)
-        return;
     link->class->flush(link);
     if (link->took_at_us != took_at_us)
         link->retry_ms = LINK_RETRY_MIN_MS;
@@ -317,6 +315,15 @@ static void on_retry(uv_timer_t *timer)
         link->retry_ms *= 2;
     else
         link->retry_ms = LINK_RETRY_MAX_MS;
+}
+
+static void on_retry(uv_timer_t *timer)
+{
+    struct link *link = timer->data;
+
+    if (link->state != LINK_SERVING)
+        return;
+    try_again(link);
     link_settle(link);
 }
 
@@ -345,26 +352,48 @@ void link_stop_pushing(struct link *link)
     io_chores_soon(link->io);
 }
 
+static bool is_over_mark(const struct queue *queue)
+{
+    return queue->n_frames >= queue->frames_max / 2 || queue->len >= queue->size / 2;
+}
+
+static bool is_under_mark(const struct queue *queue)
+{
+    return queue->n_frames < queue->frames_max / 4 && queue->len < queue->size / 4;
+}
+
 /* A port pushes back from half of a limit on and until a quarter, and only while its reader is reading: one
  * that has taken nothing for PRESSURE_STALLED_US costs nobody a wait. */
 static void update_pressure(struct link *link)
 {
     const struct queue *queue = &link->resume->out;
     struct port *port = link->port;
-    bool is_over = queue->n_frames >= queue->frames_max / 2 || queue->len >= queue->size / 2;
-    bool is_under = queue->n_frames < queue->frames_max / 4 && queue->len < queue->size / 4;
-
     bool is_stalled;
 
-    if (!port->pushes_back && !is_over)
+    if (!port->pushes_back && !is_over_mark(queue))
         return;
     is_stalled = io_now_us() - link->took_at_us > PRESSURE_STALLED_US;
     if (!port->pushes_back && !is_stalled) {
         port->pushes_back = true;
         list_append(&link->io->pushing, &link->of_pushing);
-    } else if (port->pushes_back && (is_under || is_stalled)) {
+    } else if (port->pushes_back && (is_under_mark(queue) || is_stalled)) {
         link_stop_pushing(link);
     }
+}
+
+/* A reader that was not scheduled for some ms looks stalled, and its wake-up comes only when most of its
+ * buffer is free (see io_refresh_pushing): ask now and then, or it would lose frames while it reads again. */
+static void ask_stalled(struct link *link)
+{
+    uint64_t now_us;
+
+    if (link->port->pushes_back || link->is_unwakeable || !is_over_mark(&link->resume->out))
+        return;
+    now_us = io_now_us();
+    if (now_us - link->asked_at_us < link->retry_ms * UINT64_C(1000))
+        return;
+    link->asked_at_us = now_us;
+    try_again(link);
 }
 
 void link_settle(struct link *link)
@@ -390,6 +419,8 @@ void link_keep(struct link *link, const struct frame *const *frames, size_t n)
 {
     struct queue *queue = &link->resume->out;
 
+    if (link->state == LINK_SERVING)
+        ask_stalled(link);
     if (link->state != LINK_SERVING) {
         link_drop(link, DROP_link_closed, n);
         return;

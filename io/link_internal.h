@@ -63,7 +63,8 @@ struct link {
     /* Sending. */
     uint64_t took_at_us; /* when the kernel last took bytes, or the queue began */
     bool is_unwakeable;  /* the last refusal will not end with a wake-up: ENOBUFS, or an unconnected socket */
-    unsigned retry_ms;
+    unsigned retry_ms;   /* until the next try that no wake-up asks for */
+    uint64_t asked_at_us; /* the last such try inside send */
 
     /* Waiting (stream sources). */
     struct pressure pressure;
@@ -120,7 +121,8 @@ static inline uint64_t io_now_us(void)
 /* Runs the chores (ended links, relieved sources) on the next turn. */
 void io_chores_soon(struct io *io);
 
-/* Takes the right to push back from ports that have taken nothing for too long. */
+/* Flushes the ports that push back, and takes the right to it from those that have taken nothing for too
+ * long. Not inside send. */
 void io_refresh_pushing(struct io *io);
 
 /* ---- link.c ---- */

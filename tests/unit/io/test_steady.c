@@ -1,0 +1,198 @@
+/* Tests of what a busy network must not do: allocate (M04), wait longer than it may, or die of its clients'
+ * deaths (R10, R11). malloc and its kin are wrapped by the linker in all of our code; libuv's calls are not
+ * seen. */
+#include <errno.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "fixture.h"
+#include "io/framing.h"
+#include "io/link_internal.h"
+
+static unsigned n_allocations;
+
+void *__real_malloc(size_t size);
+void *__real_calloc(size_t n, size_t size);
+void *__real_realloc(void *p, size_t size);
+void *__wrap_malloc(size_t size);
+void *__wrap_calloc(size_t n, size_t size);
+void *__wrap_realloc(void *p, size_t size);
+
+void *__wrap_malloc(size_t size)
+{
+    n_allocations++;
+    return __real_malloc(size);
+}
+
+void *__wrap_calloc(size_t n, size_t size)
+{
+    n_allocations++;
+    return __real_calloc(n, size);
+}
+
+void *__wrap_realloc(void *p, size_t size)
+{
+    n_allocations++;
+    return __real_realloc(p, size);
+}
+
+static void m04_steady_forwarding_allocates_nothing(void **state)
+{
+    struct fixture f;
+    uint8_t frame[FRAME_LEN_MAX];
+    unsigned before;
+    int a, b, c;
+
+    (void)state;
+    fixture_open(&f, NULL);
+    assert_true(n_allocations > 0); /* the counter counts */
+    a = fixture_stream(&f, 0);
+    b = fixture_datagram(&f, 1);
+    c = fixture_stream(&f, 2);
+    fixture_stream(&f, 3); /* does not read: queues and drops are in it */
+    before = n_allocations;
+    for (uint32_t i = 0; i < 5000; i++) {
+        stream_send_frame(&f, a, 1000, -1, 1, i);
+        assert_int_equal(datagram_receive(&f, b, frame, sizeof frame), 1000);
+        assert_int_equal(stream_receive(&f, c, frame, sizeof frame), 1000);
+        frame_make(frame, 200, 1, 2, i);
+        assert_int_equal(send(b, frame, 200, 0), 200);
+        assert_int_equal(stream_receive(&f, a, frame, sizeof frame), 200);
+    }
+    assert_int_equal(n_allocations, before);
+    assert_true(fixture_drops(&f, 3, DROP_queue_full) > 0);
+    fixture_close(&f);
+}
+
+/* A reader that takes a little every few ms keeps its right to push back; what its source waits is rationed.
+ */
+static void a_source_waits_at_most_a_tenth_of_the_time(void **state)
+{
+    struct io_limits limits = {64, 100 * 1024};
+    static uint8_t record[FRAME_PREFIX + 1000], sink[8192];
+    struct fixture f;
+    struct link *link;
+    uint64_t start, waited_us = 0, last_us, n_waits = 0;
+    bool was_waiting = false;
+    size_t at = 0;
+    int a, b;
+
+    (void)state;
+    fixture_open(&f, &limits);
+    a = fixture_stream(&f, 0);
+    b = fixture_stream(&f, 1);
+    stream_send_frame(&f, b, 60, -1, 2, 0);
+    assert_int_equal(stream_receive(&f, a, sink, sizeof sink), 60);
+    link = f.ports[0].link;
+    framing_put_len(record, 1000);
+    frame_make(record + FRAME_PREFIX, 1000, 2, 1, 1);
+    start = last_us = uv_hrtime() / 1000;
+    while (uv_hrtime() / 1000 - start < 600 * 1000) {
+        bool is_waiting = !list_is_empty(&link->of_waiting);
+        uint64_t now_us = uv_hrtime() / 1000;
+        ssize_t n;
+
+        waited_us += was_waiting ? now_us - last_us : 0;
+        n_waits += is_waiting && !was_waiting;
+        was_waiting = is_waiting;
+        last_us = now_us;
+        while ((n = send(a, record + at, sizeof record - at, MSG_DONTWAIT)) > 0)
+            at = (at + (size_t)n) % sizeof record;
+        uv_run(&f.loop, UV_RUN_NOWAIT);
+        (void)recv(b, sink, 2048, MSG_DONTWAIT);
+    }
+
+    assert_true(n_waits > 0);
+    /* 10 % and what a busy machine adds to a timer of 1 ms. */
+    assert_true(waited_us < 600 * 1000 / 4);
+    assert_true(fixture_drops(&f, 1, DROP_queue_full) > 0);
+    fixture_close(&f);
+}
+
+static void a_stalled_port_makes_nobody_wait(void **state)
+{
+    struct io_limits limits = {64, 100 * 1024};
+    struct fixture f;
+    uint8_t frame[FRAME_LEN_MAX];
+    int a, b;
+
+    (void)state;
+    fixture_open(&f, &limits);
+    a = fixture_stream(&f, 0);
+    b = fixture_stream(&f, 1);
+    stream_send_frame(&f, b, 60, -1, 2, 0);
+    assert_int_equal(stream_receive(&f, a, frame, sizeof frame), 60);
+    for (uint32_t i = 0; i < 2000; i++)
+        stream_send_frame(&f, a, 1500, 2, 1, i);
+    fixture_run_ms(&f, 20);
+    stream_send_frame(&f, a, 1500, 2, 1, 0);
+    fixture_run_ms(&f, 2);
+    assert_false(f.ports[1].pushes_back);
+    assert_true(list_is_empty(&((struct link *)f.ports[0].link)->of_waiting));
+    assert_true(f.ports[1].queued > 0);
+    fixture_close(&f);
+}
+
+static void r10_r11_clients_killed_at_any_byte_leave_nothing(void **state)
+{
+    struct fixture f;
+    int b;
+
+    (void)state;
+    fixture_open(&f, NULL);
+    b = fixture_stream(&f, 1);
+    srand(11);
+    for (unsigned i = 0; i < 300; i++) {
+        int a = fixture_stream(&f, 0), status;
+        pid_t child = fork();
+
+        if (child == 0) {
+            static uint8_t bytes[8 * (FRAME_PREFIX + 1514)];
+
+            for (int k = 0; k < 8; k++) {
+                framing_put_len(bytes + k * (FRAME_PREFIX + 1514), 1514);
+                frame_make(bytes + k * (FRAME_PREFIX + 1514) + FRAME_PREFIX, 1514, -1, 1, (uint32_t)k);
+            }
+            (void)send(a, bytes, (size_t)rand() % sizeof bytes + 1, 0);
+            kill(getpid(), SIGKILL);
+        }
+        rand();
+        fixture_hang_up(&f, a);
+        stream_send_frame(&f, b, 1514, -1, 2, i); /* towards the dying client */
+        assert_true(fixture_until_closed(&f, 0, i));
+        assert_int_equal(waitpid(child, &status, 0), child);
+        assert_null(f.ports[0].link);
+        fixture_assert_sum(&f);
+        lan_leave(f.lan, &f.ports[0]);
+        assert_null(fdb_find(lan_fdb(f.lan), UINT64_C(0x525400000001)));
+        memset(&f.ports[0], 0, sizeof f.ports[0]);
+        f.is_joined[0] = false;
+        fixture_assert_sum(&f);
+        while (recv(b, (uint8_t[4096]){0}, 4096, MSG_DONTWAIT) > 0)
+            continue;
+    }
+    assert_non_null(f.ports[1].link);
+    fixture_close(&f);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(m04_steady_forwarding_allocates_nothing),
+        cmocka_unit_test(a_source_waits_at_most_a_tenth_of_the_time),
+        cmocka_unit_test(a_stalled_port_makes_nobody_wait),
+        cmocka_unit_test(r10_r11_clients_killed_at_any_byte_leave_nothing),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
