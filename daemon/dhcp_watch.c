@@ -87,8 +87,9 @@ bool dhcp_watch_request(struct dhcp_watch *watch, const uint8_t *frame, size_t l
     uint64_t client = mac_load(bootp + AT_CHADDR);
     if (holds_a_lease(watch, client) || !asks_for_an_address(bootp, bootp_len))
         return true;
+    if (!watch->is_exhausted) /* not the latest: a guest could make news of every frame */
+        watch->starving = client;
     watch->is_exhausted = true;
-    watch->starving = client;
     watch->since_ms = now_ms;
     return false;
 }

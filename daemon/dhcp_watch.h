@@ -31,8 +31,8 @@ struct dhcp_watch {
     uint64_t holders[SLIRP_LEASES];
 
     bool is_exhausted;
-    uint64_t starving; /* the last client that got nothing */
-    uint64_t since_ms; /* when it last asked */
+    uint64_t starving; /* the first client that got nothing */
+    uint64_t since_ms; /* when one last asked in vain */
 };
 
 /* 'n_leases' is at most SLIRP_LEASES. */

@@ -72,6 +72,16 @@ void network_drop_port(struct network_port *np, enum link_close how, const char 
 void network_make_name(struct network *network, const char *kind, char name[PORT_NAME_SIZE]);
 /* Opens a stream or datagram link in 'np'; 'fd' is taken in every case. Returns 0 or a negative code. */
 int network_open_link(struct network_port *np, int fd, enum link_kind kind, enum port_via via);
+/* A client without a port of its own: makes one, "<prefix>-<number>". 'fd' is taken. NULL if it was refused.
+ */
+struct network_port *network_add_client(struct network *network, const char *prefix, int fd,
+                                        enum link_kind kind, enum port_via via);
+/* Counts and logs a client that gets no port. */
+void network_refuse_client(struct network *network, const char *why);
+/* A client has come by 'via', or (VIA_NONE) gone. */
+void network_set_client(struct network_port *np, enum port_via via);
+/* Fills *done. */
+void network_done(struct done *done, unsigned status, const char *why);
 /* Clients of the network's own paths. */
 void network_on_stream_client(void *ctx, int fd);
 extern const struct dgram_hub_events network_hub_events;

@@ -3,6 +3,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <glib.h>
 #include <libslirp.h>
 #include <limits.h>
 #include <stdio.h>
@@ -102,8 +103,15 @@ static void on_guest_error(const char *message, void *opaque)
     uint32_t suppressed = 0;
     char text[128];
     if (log_allowed(&uplink->guest_errors, (uint64_t)now_ms(), &suppressed))
-        log_info("libslirp about a guest: %s (%u more like it)", log_escape(message, text, sizeof(text)),
-                 suppressed);
+        log_info("libslirp says: %s (%u more left out)", log_escape(message, text, sizeof(text)), suppressed);
+}
+
+/* What libslirp says through glib would otherwise go to stderr as it is and as often as a guest likes. */
+static void on_glib_message(const gchar *domain, GLogLevelFlags level, const gchar *message, gpointer opaque)
+{
+    (void)domain;
+    (void)level;
+    on_guest_error(message ? message : "", opaque);
 }
 
 static void *on_timer_new(SlirpTimerId id, void *timer_ctx, void *opaque)
@@ -211,10 +219,12 @@ int slirp_uplink_create(struct slirp_uplink **ret_uplink, const struct network_s
     uplink->output = output;
     uplink->ctx = ctx;
     uplink->facts = (struct uplink_facts){.mac = mac_of(addresses->gateway), .mtu = (uint32_t)config.if_mtu};
+    g_log_set_default_handler(on_glib_message, uplink);
     uplink->slirp = slirp_new(&config, &callbacks, uplink);
     if (!uplink->slirp) {
         snprintf(why, UPLINK_REASON_SIZE, "libslirp %s refuses the configuration (mtu %zu)",
                  slirp_version_string(), config.if_mtu);
+        g_log_set_default_handler(g_log_default_handler, NULL);
         free(uplink);
         return -EINVAL;
     }
@@ -227,6 +237,7 @@ void slirp_uplink_destroy(struct slirp_uplink *uplink)
     if (!uplink)
         return;
     slirp_cleanup(uplink->slirp);
+    g_log_set_default_handler(g_log_default_handler, NULL);
     free(uplink);
 }
 

@@ -17,6 +17,7 @@
 enum { FRAME_LEN = 60, WAIT_MS = 5000 };
 
 struct rig {
+    int first_free; /* descriptor before the test: none may be left open behind it */
     uv_loop_t loop;
     struct network *network;
     unsigned n_wanted; /* times the uplink was asked for */
@@ -24,6 +25,13 @@ struct rig {
     int uplink; /* our end of it, -1: none */
     bool is_closed;
 };
+
+static int first_free(void)
+{
+    int fd = dup(0);
+    close(fd);
+    return fd;
+}
 
 /* An opener that fails n_to_fail times, then hands over a socketpair. */
 static void on_uplink_wanted(void *ctx)
@@ -49,7 +57,7 @@ static const struct network_env env = {.uplink_wanted = on_uplink_wanted};
 static void open_rig(struct rig *rig, enum network_uplink uplink, unsigned n_to_fail)
 {
     struct network_spec spec;
-    *rig = (struct rig){.uplink = -1, .n_to_fail = n_to_fail};
+    *rig = (struct rig){.first_free = first_free(), .uplink = -1, .n_to_fail = n_to_fail};
     log_set_level(LOG_ERROR);
     network_spec_init(&spec, "lab", uplink == WANT_NONE ? MODE_INTERNAL : MODE_SHARED);
     spec.uplink = uplink;
@@ -70,6 +78,7 @@ static void close_rig(struct rig *rig)
     assert_int_equal(uv_loop_close(&rig->loop), 0);
     if (rig->uplink >= 0)
         close(rig->uplink);
+    assert_int_equal(first_free(), rig->first_free);
 }
 
 static void on_nap(uv_timer_t *timer)

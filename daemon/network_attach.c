@@ -1,0 +1,71 @@
+/* daemon/network_attach.c - passed descriptors: a port that lives as long as its lease */
+#include "daemon/network_internal.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "io/socket.h"
+
+static void on_lease_end(void *ctx)
+{
+    struct network_port *np = ctx;
+    lease_close(np->lease);
+    np->lease = NULL;
+    if (np->persist)
+        return;
+    if (np->is_named)
+        link_close(&np->port, LINK_CLOSE_DRAIN, "its lease ended");
+    else
+        network_drop_port(np, LINK_CLOSE_DRAIN, "its lease ended");
+}
+
+/* Opens the link in the port that was asked for, or in a new one. 'fd' is taken. NULL: *ret_done says why. */
+static struct network_port *plug_in(struct network *network, const char *port, int fd, enum link_kind kind,
+                                    struct done *ret_done)
+{
+    struct network_port *np = port[0] ? network_find_port(network, port) : NULL;
+    if (!port[0]) {
+        np = network_add_client(network, "fd", fd, kind, VIA_FD);
+        if (!np)
+            network_done(ret_done, 503, "the network has no free port");
+        return np;
+    }
+    if (!np || !np->is_named) {
+        network_done(ret_done, 404, "there is no such named port; make it with PUT");
+        close(fd);
+    } else if (np->has_link || np->via != VIA_NONE) {
+        network_done(ret_done, 409, "the port has a client already; detach it first");
+        close(fd);
+    } else if (network_open_link(np, fd, kind, VIA_FD) < 0) {
+        network_done(ret_done, 503, "the socket could not be opened");
+    } else {
+        return np;
+    }
+    return NULL;
+}
+
+void network_attach(struct network *network, const struct attach_order *order, int data_fd, int lease_fd,
+                    struct done *ret_done)
+{
+    enum link_kind kind;
+    struct network_port *np = NULL;
+    network_done(ret_done, 0, "");
+    int r = socket_check(data_fd, &kind);
+    if (r == 0) {
+        np = plug_in(network, order->port, data_fd, kind, ret_done);
+    } else {
+        network_done(ret_done, 422, socket_check_message(r));
+        close(data_fd);
+    }
+    if (!np) {
+        if (lease_fd >= 0)
+            close(lease_fd);
+        return;
+    }
+    snprintf(ret_done->port, sizeof(ret_done->port), "%s", np->port.name);
+    np->peer = order->peer; /* who attached it; a socketpair's own credentials say the same or less */
+    np->persist = order->persist;
+    if (lease_fd >= 0)
+        np->lease = lease_open(network->loop, lease_fd, on_lease_end, np);
+}
