@@ -253,13 +253,23 @@ static int on_control_message(void *ctx, struct message *message)
     return -EBADMSG;
 }
 
+/* "4.7.0" as 40700 */
+static unsigned long version_number(const char *text)
+{
+    unsigned long number = 0;
+    for (int i = 0; i < 3; i++) {
+        char *end = NULL;
+        number = number * 100 + strtoul(text, &end, 10);
+        text = *end == '.' ? end + 1 : end;
+    }
+    return number;
+}
+
 static void log_version(void)
 {
-    /* 4.9.2 stops a read past a packet's end (CVE-2026-9539); one network per process keeps it to that
-     * network. */
-    unsigned major = 0, minor = 0, micro = 0;
-    sscanf(slirp_version_string(), "%u.%u.%u", &major, &minor, &micro);
-    if (major * 10000 + minor * 100 + micro < 40902)
+    /* Older ones read behind a packet's end; a process for each network keeps what they read to that network.
+     */
+    if (version_number(slirp_version_string()) < 40902)
         log_info("libslirp %s is older than 4.9.2, which fixes CVE-2026-9539", slirp_version_string());
 }
 

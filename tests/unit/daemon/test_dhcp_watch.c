@@ -66,6 +66,8 @@ static void full_table_keeps_strangers_out_and_remembers_them(void **state)
     assert_false(asks(&watch, 1, DHCP_DISCOVER, 0));
     assert_true(watch.is_exhausted);
     assert_int_equal(watch.starving, 1);
+    assert_false(asks(&watch, 2, DHCP_DISCOVER, 0));
+    assert_int_equal(watch.starving, 1); /* a guest that makes up addresses makes no news */
 }
 
 static void answer_to_the_starving_client_ends_it(void **state)

@@ -213,7 +213,7 @@ static void stop(struct rig *rig)
 
 static void send_bytes(struct rig *rig, const void *bytes, size_t len)
 {
-    assert_int_equal(send(rig->data, bytes, len, MSG_NOSIGNAL), (ssize_t)len);
+    assert_int_equal(send(rig->data, bytes, len, 0), (ssize_t)len);
 }
 
 static void send_raw(struct rig *rig, const uint8_t *frame, size_t len)
@@ -821,7 +821,7 @@ static void make_nonsense(struct built *frame)
     for (size_t i = 14; i < frame->len; i++)
         frame->bytes[i] = (uint8_t)rand();
     uint8_t *ip = frame->bytes + 14;
-    uint32_t to = htonl(gateway + (rand() % 8 == 0)), from = htonl(gateway + 2);
+    uint32_t to = htonl(gateway), from = htonl(gateway + 2);
     ip[0] = (uint8_t)(0x45 + (rand() % 4 == 0 ? rand() % 3 : 0));
     ip[2] = (uint8_t)((frame->len - 14) >> 8);
     ip[3] = (uint8_t)(frame->len - 14);
@@ -833,15 +833,12 @@ static void make_nonsense(struct built *frame)
     ip[9] = protocols[(size_t)rand() % sizeof(protocols)];
     memcpy(ip + 12, &from, 4);
     memcpy(ip + 16, &to, 4);
-    if (ip[9] == 17 &&
-        rand() % 2) { /* no checksum; a service of libslirp's, but not DNS, which asks the host's */
+    if (ip[9] == 17 && rand() % 2) { /* no checksum; a service of libslirp's */
         size_t udp = (size_t)(ip[0] & 0xF) * 4;
         ip[udp + 2] = 0;
         ip[udp + 3] = 67;
         ip[udp + 6] = ip[udp + 7] = 0;
     }
-    if (ip[9] == 17 && memcmp(ip + 16, &(uint32_t){htonl(gateway + 1)}, 4) == 0)
-        ip[9] = 6;
     guest_ipv4_checksum(frame->bytes);
 }
 
@@ -1010,5 +1007,6 @@ int main(void)
         cmocka_unit_test(network_that_does_not_read_costs_only_frames),
         cmocka_unit_test(ipv6_is_there_only_with_a_prefix),
     };
+    signal(SIGPIPE, SIG_IGN);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
