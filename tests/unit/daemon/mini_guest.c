@@ -40,6 +40,14 @@ static uint32_t sum(const uint8_t *bytes, size_t len, uint32_t start)
     return total;
 }
 
+uint32_t guest_random(uint32_t *state)
+{
+    *state ^= *state << 13;
+    *state ^= *state >> 17;
+    *state ^= *state << 5;
+    return *state;
+}
+
 static void start_frame(const struct mini_guest *guest, uint64_t to, unsigned type, struct built *ret)
 {
     memset(ret, 0, sizeof(*ret));

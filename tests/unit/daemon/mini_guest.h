@@ -53,6 +53,9 @@ void guest_tcp_syn(const struct mini_guest *guest, uint32_t to, unsigned port_fr
 /* Writes the header checksum of the IPv4 packet in 'frame'. */
 void guest_ipv4_checksum(uint8_t *frame);
 
+/* The same numbers in every run (xorshift32, Marsaglia 2003); *state is not 0. */
+uint32_t guest_random(uint32_t *state);
+
 /* Returns false if the frame is too short for what it claims to be. */
 bool guest_look(const uint8_t *frame, size_t len, struct seen *ret);
 

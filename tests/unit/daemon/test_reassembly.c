@@ -15,6 +15,7 @@
 
 enum { HEADERS = 14 + 20, WHOLE_MAX = REASSEMBLY_PAYLOAD };
 
+static uint32_t seed;
 static struct reassembly table; /* big: not on the stack */
 static uint8_t whole[WHOLE_MAX + 8];
 
@@ -22,9 +23,9 @@ static int setup(void **state)
 {
     (void)state;
     memset(&table, 0, sizeof(table));
-    srand(1);
+    seed = 1;
     for (size_t i = 0; i < sizeof(whole); i++)
-        whole[i] = (uint8_t)rand();
+        whole[i] = (uint8_t)guest_random(&seed);
     return 0;
 }
 
@@ -87,9 +88,9 @@ static void any_order_gives_the_whole(void **state)
     (void)state;
     enum { PIECES = 7, PIECE = 1480, TOTAL = 6 * PIECE + 13 };
     for (unsigned round = 0; round < 200; round++) {
-        unsigned order[PIECES];
+        unsigned order[PIECES] = {0};
         for (unsigned i = 0; i < PIECES; i++) {
-            unsigned j = (unsigned)rand() % (i + 1);
+            unsigned j = guest_random(&seed) % (i + 1);
             order[i] = order[j];
             order[j] = i;
         }

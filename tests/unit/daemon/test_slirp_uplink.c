@@ -812,28 +812,34 @@ static void frames_of_every_short_length_do_no_harm(void **state)
     stop(&rig);
 }
 
-/* Packets that pass the first checks and are nonsense behind them, to the gateway and the name server only.
- */
+static uint32_t seed = 4711;
+
+static unsigned below(unsigned n)
+{
+    return guest_random(&seed) % n;
+}
+
+/* Packets that pass the first checks and are nonsense behind them, to the gateway only. */
 static void make_nonsense(struct built *frame)
 {
     static const uint8_t protocols[] = {1, 6, 17, 17, 2, 47};
-    frame->len = 14 + 20 + (size_t)(rand() % 200);
+    frame->len = 14 + 20 + below(200);
     for (size_t i = 14; i < frame->len; i++)
-        frame->bytes[i] = (uint8_t)rand();
+        frame->bytes[i] = (uint8_t)guest_random(&seed);
     uint8_t *ip = frame->bytes + 14;
     uint32_t to = htonl(gateway), from = htonl(gateway + 2);
-    ip[0] = (uint8_t)(0x45 + (rand() % 4 == 0 ? rand() % 3 : 0));
+    ip[0] = (uint8_t)(0x45 + (below(4) == 0 ? below(3) : 0));
     ip[2] = (uint8_t)((frame->len - 14) >> 8);
     ip[3] = (uint8_t)(frame->len - 14);
-    if (rand() % 2)
-        ip[6] = ip[7] = 0;
     ip[4] = 0; /* few identifications, so that fragments meet */
-    ip[5] = (uint8_t)(rand() % 8);
+    ip[5] = (uint8_t)below(8);
+    if (below(2))
+        ip[6] = ip[7] = 0;
     ip[8] = 64;
-    ip[9] = protocols[(size_t)rand() % sizeof(protocols)];
+    ip[9] = protocols[below(sizeof(protocols))];
     memcpy(ip + 12, &from, 4);
     memcpy(ip + 16, &to, 4);
-    if (ip[9] == 17 && rand() % 2) { /* no checksum; a service of libslirp's */
+    if (ip[9] == 17 && below(2)) { /* no checksum; a service of libslirp's */
         size_t udp = (size_t)(ip[0] & 0xF) * 4;
         ip[udp + 2] = 0;
         ip[udp + 3] = 67;
@@ -852,7 +858,6 @@ static void nonsense_with_good_headers_does_no_harm(void **state) /* H05 */
     struct built frame = {0};
     memset(frame.bytes, 0xFF, 6);
     frame.bytes[12] = 8;
-    srand(4711);
     for (unsigned i = 0; i < 20000; i++) {
         uint8_t away[4096];
         make_nonsense(&frame);
