@@ -9,6 +9,7 @@
  */
 #include "daemon/cli.h"
 
+#include <arpa/inet.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -19,12 +20,19 @@
 
 enum { CELL_SIZE = 256, COLUMNS_MAX = 12, ADDRESSES_SHOWN = 3 };
 
+static void make_printable(char *text)
+{
+    for (; *text; text++)
+        if (*text < ' ' || *text > '~')
+            *text = '?';
+}
+
 /* ---- a table ---- */
 
 struct table {
     const char *const *headers; /* ends with NULL; ">NAME" is a column of numbers */
     size_t n_columns;
-    char **cells;
+    char (*cells)[CELL_SIZE]; /* row by row */
     size_t n_cells;
 };
 
@@ -38,23 +46,21 @@ static void table_init(struct table *table, const char *const *headers)
 
 __attribute__((format(printf, 2, 3))) static void table_add(struct table *table, const char *format, ...)
 {
-    char text[CELL_SIZE];
     va_list args;
+    void *cells = realloc(table->cells, (table->n_cells + 1) * sizeof *table->cells);
 
-    va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
-    va_end(args);
-    for (char *byte = text; *byte; byte++)
-        if (*byte < ' ' || *byte > '~')
-            *byte = '?';
-    char **cells = realloc(table->cells, (table->n_cells + 1) * sizeof *cells);
-    char *cell = cells ? strdup(*text ? text : "-") : NULL;
-    if (!cell) {
+    if (!cells) {
         cli_complain("memory is short");
         exit(CLI_REFUSED);
     }
     table->cells = cells;
-    table->cells[table->n_cells++] = cell;
+    char *cell = table->cells[table->n_cells++];
+    va_start(args, format);
+    vsnprintf(cell, CELL_SIZE, format, args);
+    va_end(args);
+    make_printable(cell);
+    if (!*cell)
+        snprintf(cell, CELL_SIZE, "-");
 }
 
 static void print_cell(const char *text, int width, bool is_right, bool is_last)
@@ -65,27 +71,38 @@ static void print_cell(const char *text, int width, bool is_right, bool is_last)
         printf("%*s%s", is_right ? width : -width, text, is_last ? "\n" : "  ");
 }
 
+static bool is_number(const struct table *table, size_t column)
+{
+    return table->headers[column][0] == '>';
+}
+
+static const char *title(const struct table *table, size_t column)
+{
+    return table->headers[column] + is_number(table, column);
+}
+
+static int width_of(const struct table *table, size_t column)
+{
+    size_t width = strlen(title(table, column));
+
+    for (size_t i = column; i < table->n_cells; i += table->n_columns)
+        if (strlen(table->cells[i]) > width)
+            width = strlen(table->cells[i]);
+    return (int)width;
+}
+
 /* Prints and frees it. */
 static void table_print(struct table *table)
 {
-    int widths[COLUMNS_MAX] = {0};
+    int widths[COLUMNS_MAX];
 
     for (size_t i = 0; i < table->n_columns; i++)
-        widths[i] = (int)strlen(table->headers[i] + (table->headers[i][0] == '>'));
-    for (size_t i = 0; i < table->n_cells; i++) {
-        int width = (int)strlen(table->cells[i]);
-        if (width > widths[i % table->n_columns])
-            widths[i % table->n_columns] = width;
-    }
+        widths[i] = width_of(table, i);
     for (size_t i = 0; i < table->n_columns; i++)
-        print_cell(table->headers[i] + (table->headers[i][0] == '>'), widths[i], table->headers[i][0] == '>',
-                   i + 1 == table->n_columns);
-    for (size_t i = 0; i < table->n_cells; i++) {
-        size_t column = i % table->n_columns;
-        print_cell(table->cells[i], widths[column], table->headers[column][0] == '>',
-                   column + 1 == table->n_columns);
-        free(table->cells[i]);
-    }
+        print_cell(title(table, i), widths[i], is_number(table, i), i + 1 == table->n_columns);
+    for (size_t row = 0; row < table->n_cells; row += table->n_columns)
+        for (size_t i = 0; i < table->n_columns; i++)
+            print_cell(table->cells[row + i], widths[i], is_number(table, i), i + 1 == table->n_columns);
     free(table->cells);
 }
 
@@ -152,6 +169,13 @@ static int64_t days_of(int64_t year, int64_t month, int64_t day)
     return 365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1 - 719468;
 }
 
+static int64_t seconds_of(const struct tm *tm)
+{
+    const int64_t days = days_of(tm->tm_year + 1900, tm->tm_mon + 1, tm->tm_mday);
+
+    return ((days * 24 + tm->tm_hour) * 60 + tm->tm_min) * 60 + tm->tm_sec;
+}
+
 /* Since an RFC 3339 time in UTC. */
 static void add_since(struct table *table, const json_t *object, const char *key)
 {
@@ -161,8 +185,7 @@ static void add_since(struct table *table, const json_t *object, const char *key
     if (!rest)
         table_add(table, "-");
     else
-        add_age(table, (int64_t)time(NULL) - (days_of(tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday) * 86400 +
-                                              tm.tm_hour * 3600 + tm.tm_min * 60 + tm.tm_sec));
+        add_age(table, (int64_t)time(NULL) - seconds_of(&tm));
 }
 
 static const json_t *list_of(const json_t *answer, const char *key)
@@ -179,9 +202,7 @@ static void print_sentences(const json_t *list, const char *key)
         if (!json_is_string(json_object_get(object, key)))
             continue;
         snprintf(line, sizeof line, "%s: %s", text_of(object, "name"), text_of(object, key));
-        for (char *byte = line; *byte; byte++)
-            if (*byte < ' ' || *byte > '~')
-                *byte = '?';
+        make_printable(line);
         puts(line);
     }
 }
@@ -191,16 +212,15 @@ static void print_sentences(const json_t *list, const char *key)
 /* "192.168.105.1/24" */
 static void add_subnet(struct table *table, const json_t *ipv4)
 {
-    const char *netmask = text_of(ipv4, "netmask");
-    unsigned part[4], bits = 0;
+    struct in_addr netmask;
+    unsigned bits = 0;
 
-    if (sscanf(netmask, "%3u.%3u.%3u.%3u", &part[0], &part[1], &part[2], &part[3]) != 4) {
+    if (inet_pton(AF_INET, text_of(ipv4, "netmask"), &netmask) != 1) {
         table_add(table, "-");
         return;
     }
-    for (int i = 0; i < 4; i++)
-        for (unsigned mask = part[i]; mask; mask &= mask - 1)
-            bits++;
+    for (uint32_t mask = netmask.s_addr; mask; mask &= mask - 1)
+        bits++;
     table_add(table, "%s/%u", text_of(ipv4, "gateway"), bits);
 }
 
@@ -277,13 +297,13 @@ static void add_addresses(struct table *table, const json_t *addresses)
     table_add(table, "%s", text);
 }
 
-static void add_drops(struct table *table, const json_t *drops)
+static void add_drops(struct table *table, json_t *drops)
 {
     json_int_t sum = 0;
     const char *reason;
     json_t *count;
 
-    json_object_foreach((json_t *)(uintptr_t)drops, reason, count)
+    json_object_foreach(drops, reason, count)
     {
         sum += json_integer_value(count);
     }

@@ -28,7 +28,6 @@ struct reader {
     const char *path;
     const char *text; /* without comments */
     size_t len;
-    struct config *config;
     char *why;
     size_t why_size;
 };
@@ -128,11 +127,6 @@ static int read_ports(struct reader *reader, const json_t *object, const char *b
     snprintf(pointer, sizeof pointer, "%s/ports", base);
     if (array_of(reader, object, "ports", pointer, NETWORK_PORTS_MAX, &array) < 0)
         return -1;
-    if (json_array_size(array) == 0)
-        return 0;
-    network->ports = calloc(json_array_size(array), sizeof *network->ports);
-    if (!network->ports)
-        return refuse_memory(reader);
     for (size_t i = 0; i < json_array_size(array); i++) {
         snprintf(pointer, sizeof pointer, "%s/ports/%zu", base, i);
         if (read_port(reader, json_array_get(array, i), pointer, network) < 0)
@@ -142,12 +136,12 @@ static int read_ports(struct reader *reader, const json_t *object, const char *b
 }
 
 /* The fields that the API knows too. */
-static int read_spec(struct reader *reader, const json_t *object, const char *base, struct network_spec *spec)
+static int read_spec(struct reader *reader, json_t *object, const char *base, struct network_spec *spec)
 {
     struct spec_error error = {.field = ""};
     char pointer[160];
 
-    json_t *fields = json_copy((json_t *)(uintptr_t)object); /* shallow; jansson's argument is not const */
+    json_t *fields = json_copy(object); /* shallow */
     if (!fields)
         return refuse_memory(reader);
     json_object_del(fields, "user");
@@ -163,12 +157,13 @@ static int read_spec(struct reader *reader, const json_t *object, const char *ba
 }
 
 /* What holds between a network and those before it. */
-static int check_network(struct reader *reader, const char *base, const struct network_config *network)
+static int check_network(struct reader *reader, const char *base, const struct network_config *networks,
+                         const struct network_config *network)
 {
     const struct network_spec *spec = &network->spec;
     char pointer[64], gateway[INET_ADDRSTRLEN], netmask[INET_ADDRSTRLEN];
 
-    for (const struct network_config *other = reader->config->networks; other < network; other++) {
+    for (const struct network_config *other = networks; other < network; other++) {
         if (strcmp(other->spec.name, spec->name) == 0) {
             snprintf(pointer, sizeof pointer, "%s/name", base);
             return refuse(reader, pointer, "must be the only network \"%s\"", spec->name);
@@ -186,22 +181,31 @@ static int check_network(struct reader *reader, const char *base, const struct n
     return 0;
 }
 
-static int read_network(struct reader *reader, const json_t *object, const char *base)
+static int read_network(struct reader *reader, json_t *object, const char *base,
+                        struct network_config *network)
 {
-    struct config *config = reader->config;
-    struct network_config *network = &config->networks[config->n_networks];
-
     if (!json_is_object(object))
         return refuse(reader, base, "must be an object");
-    config->n_networks++; /* from here on config_deinit() frees it */
     if (read_spec(reader, object, base, &network->spec) < 0 ||
         read_user(reader, json_object_get(object, "user"), base, network) < 0 ||
         read_ports(reader, object, base, network) < 0)
         return -1;
-    return check_network(reader, base, network);
+    return 0;
 }
 
-static int read_networks(struct reader *reader, const json_t *root)
+/* As many as fit the limits: those of a network that has more are never read. */
+static size_t count_ports(const json_t *networks)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < json_array_size(networks); i++) {
+        size_t its = json_array_size(json_object_get(json_array_get(networks, i), "ports"));
+        n += its < NETWORK_PORTS_MAX ? its : NETWORK_PORTS_MAX;
+    }
+    return n;
+}
+
+static int read_networks(struct reader *reader, const json_t *root, struct config *config)
 {
     const json_t *array;
     char pointer[32];
@@ -210,13 +214,19 @@ static int read_networks(struct reader *reader, const json_t *root)
         return -1;
     if (json_array_size(array) == 0)
         return 0;
-    reader->config->networks = calloc(json_array_size(array), sizeof *reader->config->networks);
-    if (!reader->config->networks)
+    config->networks = calloc(json_array_size(array), sizeof *config->networks);
+    config->ports = calloc(count_ports(array) + 1, sizeof *config->ports);
+    if (!config->networks || !config->ports)
         return refuse_memory(reader);
+    struct port_spec *ports = config->ports;
     for (size_t i = 0; i < json_array_size(array); i++) {
+        struct network_config *network = &config->networks[config->n_networks++];
+        network->ports = ports;
         snprintf(pointer, sizeof pointer, "/networks/%zu", i);
-        if (read_network(reader, json_array_get(array, i), pointer) < 0)
+        if (read_network(reader, json_array_get(array, i), pointer, network) < 0 ||
+            check_network(reader, pointer, config->networks, network) < 0)
             return -1;
+        ports += network->n_ports;
     }
     return 0;
 }
@@ -234,9 +244,8 @@ static bool interface_is_valid(const char *name)
     return true;
 }
 
-static int read_bridged_interfaces(struct reader *reader, const json_t *root)
+static int read_bridged_interfaces(struct reader *reader, const json_t *root, struct config *config)
 {
-    struct config *config = reader->config;
     const json_t *array;
     char pointer[64];
 
@@ -255,19 +264,19 @@ static int read_bridged_interfaces(struct reader *reader, const json_t *root)
     return 0;
 }
 
-static int read_log_level(struct reader *reader, const json_t *root)
+static int read_log_level(struct reader *reader, const json_t *root, struct config *config)
 {
     const json_t *level = json_object_get(root, "log_level");
 
     if (!level)
         return 0;
-    if (!json_is_string(level) || !log_level_parse(json_string_value(level), &reader->config->log_level))
+    if (!json_is_string(level) || !log_level_parse(json_string_value(level), &config->log_level))
         return refuse(reader, "/log_level", "must be \"error\", \"warn\", \"info\" or \"debug\"");
-    reader->config->has_log_level = true;
+    config->has_log_level = true;
     return 0;
 }
 
-static int read_root(struct reader *reader, const json_t *root)
+static int read_root(struct reader *reader, json_t *root, struct config *config)
 {
     static const char *const known[] = {"networks", "bridged_interfaces", "log_level"};
     const char *key;
@@ -275,7 +284,7 @@ static int read_root(struct reader *reader, const json_t *root)
 
     if (!json_is_object(root))
         return refuse(reader, "", "must be one JSON object");
-    json_object_foreach((json_t *)(uintptr_t)root, key, value)
+    json_object_foreach(root, key, value)
     {
         bool is_known = false;
         for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
@@ -288,9 +297,9 @@ static int read_root(struct reader *reader, const json_t *root)
                           "and log_level");
         }
     }
-    if (read_bridged_interfaces(reader, root) < 0 || read_log_level(reader, root) < 0)
+    if (read_bridged_interfaces(reader, root, config) < 0 || read_log_level(reader, root, config) < 0)
         return -1;
-    return read_networks(reader, root);
+    return read_networks(reader, root, config);
 }
 
 /* A line break cannot stand inside a JSON string, so a line that starts with "//" is never part of one. */
@@ -311,8 +320,7 @@ static void blank_comments(char *text, size_t len)
 int config_parse(const char *text, size_t len, const char *path, struct config *ret_config, char *ret_why,
                  size_t why_size)
 {
-    struct reader reader = {
-        .path = path, .len = len, .config = ret_config, .why = ret_why, .why_size = why_size};
+    struct reader reader = {.path = path, .len = len, .why = ret_why, .why_size = why_size};
     char sentence[256];
     int line = 1, r;
 
@@ -331,7 +339,7 @@ int config_parse(const char *text, size_t len, const char *path, struct config *
 
     json_t *root = json_parse_limited(blanked, len, sentence, sizeof sentence, &line);
     if (root) {
-        r = read_root(&reader, root);
+        r = read_root(&reader, root, ret_config);
     } else {
         snprintf(ret_why, why_size, "%s:%d: %s", path, line, sentence);
         r = -1;
@@ -393,8 +401,7 @@ int config_load(int fd, const char *path, struct config *ret_config, char *ret_w
 
 void config_deinit(struct config *config)
 {
-    for (uint32_t i = 0; i < config->n_networks; i++)
-        free(config->networks[i].ports);
+    free(config->ports);
     free(config->networks);
     memset(config, 0, sizeof *config);
 }

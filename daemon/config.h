@@ -32,12 +32,13 @@ struct network_config {
     struct network_spec spec;
     char user[CONFIG_USER_SIZE]; /* whom the network process runs as; "": the service user. Never "root" */
     uint32_t n_ports;
-    struct port_spec *ports; /* NULL if there are none */
+    struct port_spec *ports; /* in config->ports */
 };
 
 struct config {
     uint32_t n_networks;
     struct network_config *networks; /* NULL if there are none */
+    struct port_spec *ports;         /* of all networks, one behind the other; NULL likewise */
     uint32_t n_bridged_interfaces;
     char bridged_interfaces[CONFIG_BRIDGED_MAX][NETWORK_IFNAME_SIZE];
     bool has_log_level;

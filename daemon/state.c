@@ -30,6 +30,8 @@ enum {
     ENTRIES_MAX = 4096, /* files looked at; we never make more than NETWORKS_MAX */
 };
 
+typedef char file_name[FILE_NAME_SIZE];
+
 struct state {
     int dir_fd;    /* <state>/networks, locked */
     char dir[512]; /* its path, for messages */
@@ -394,7 +396,7 @@ static bool load_file(const struct state *state, const char *file, struct loaded
 /* Keeps the file for a person, under a name that is never loaded. */
 static void set_aside(const struct state *state, const char *file, char *why, size_t why_size)
 {
-    char aside[NAME_MAX + 1];
+    char aside[FILE_NAME_SIZE + sizeof SUFFIX_DAMAGED];
     size_t n = strlen(why);
     int r = snprintf(aside, sizeof aside, "%s" SUFFIX_DAMAGED, file);
 
@@ -426,12 +428,12 @@ static void visit_file(const struct state *state, const char *file, const struct
 
 static int compare_names(const void *a, const void *b)
 {
-    return strcmp(*(char *const *)a, *(char *const *)b);
+    return strcmp(a, b);
 }
 
 /* Adds the names of our files, to be freed each by the caller in any case, and removes leftovers on the way.
  */
-static int list_files(const struct state *state, char **names, size_t max, size_t *ret_n)
+static int list_files(const struct state *state, file_name *names, size_t max, size_t *ret_n)
 {
     /* Opened anew: a copy of dir_fd would share its offset. */
     int fd = openat(state->dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -443,14 +445,12 @@ static int list_files(const struct state *state, char **names, size_t max, size_
     for (const struct dirent *entry; dir && r == 0 && (entry = readdir(dir));) {
         if (ends_with(entry->d_name, SUFFIX SUFFIX_TMP))
             unlinkat(state->dir_fd, entry->d_name, 0);
-        if (!ends_with(entry->d_name, SUFFIX))
+        if (!ends_with(entry->d_name, SUFFIX) || strlen(entry->d_name) >= sizeof *names)
             continue;
         if (*ret_n == max)
             r = -EFBIG;
-        else if ((names[*ret_n] = strdup(entry->d_name)))
-            (*ret_n)++;
         else
-            r = -ENOMEM;
+            memcpy(names[(*ret_n)++], entry->d_name, strlen(entry->d_name) + 1);
     }
     if (dir)
         closedir(dir);
@@ -460,17 +460,14 @@ static int list_files(const struct state *state, char **names, size_t max, size_
 int state_load_all(struct state *state, const struct state_visitor *visitor, void *ctx, char *ret_why,
                    size_t why_size)
 {
-    char **names = calloc(ENTRIES_MAX, sizeof *names);
+    file_name *names = calloc(ENTRIES_MAX, sizeof *names);
     size_t n = 0;
 
     int r = names ? list_files(state, names, ENTRIES_MAX, &n) : -ENOMEM;
     if (n > 0)
         qsort(names, n, sizeof *names, compare_names);
-    for (size_t i = 0; i < n; i++) {
-        if (r == 0)
-            visit_file(state, names[i], visitor, ctx);
-        free(names[i]);
-    }
+    for (size_t i = 0; i < n && r == 0; i++)
+        visit_file(state, names[i], visitor, ctx);
     free(names);
     return r < 0 ? fail(ret_why, why_size, -r, "cannot read %s", state->dir) : 0;
 }
