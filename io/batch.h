@@ -42,8 +42,8 @@ int batch_receive(struct batch *batch, int fd);
 
 struct batch_message {
     struct iovec *iov;
-    unsigned n_iov;
     const struct sockaddr_un *to; /* NULL: the socket is connected */
+    unsigned n_iov;
     socklen_t to_len;
 };
 

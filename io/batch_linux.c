@@ -3,6 +3,7 @@
 
 #include <errno.h>
 
+#include "io/piece.h"
 #include "switch/frame.h"
 
 int batch_receive(struct batch *batch, int fd)
@@ -36,7 +37,7 @@ int batch_send(int fd, const struct batch_message *messages, unsigned n)
     if (n > IO_DGRAM_SLOTS)
         n = IO_DGRAM_SLOTS;
     for (unsigned i = 0; i < n; i++)
-        headers[i].msg_hdr = (struct msghdr){.msg_name = (void *)(uintptr_t)messages[i].to,
+        headers[i].msg_hdr = (struct msghdr){.msg_name = piece_base(messages[i].to),
                                              .msg_namelen = messages[i].to ? messages[i].to_len : 0,
                                              .msg_iov = messages[i].iov,
                                              .msg_iovlen = messages[i].n_iov};

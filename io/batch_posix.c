@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "io/piece.h"
 #include "switch/frame.h"
 
 enum { BATCH_FDS = 512 /* XNU passes at most 512 descriptors at once (uipc_usrreq.c), Linux 253 */ };
@@ -71,7 +72,7 @@ int batch_receive(struct batch *batch, int fd)
 int batch_send(int fd, const struct batch_message *messages, unsigned n)
 {
     for (unsigned i = 0; i < n && i < IO_DGRAM_SLOTS; i++) {
-        struct msghdr message = {.msg_name = (void *)(uintptr_t)messages[i].to,
+        struct msghdr message = {.msg_name = piece_base(messages[i].to),
                                  .msg_namelen = messages[i].to ? messages[i].to_len : 0,
                                  .msg_iov = messages[i].iov};
 

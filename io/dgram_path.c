@@ -26,6 +26,7 @@
 
 #include "io/dgram_address.h"
 #include "io/link_internal.h"
+#include "io/piece.h"
 #include "io/socket.h"
 
 enum { UNLINKED_ASK_MS = 5000 };
@@ -90,7 +91,7 @@ static bool is_refusing(struct link *link)
 {
     static const uint8_t frame[60] = {0x02, 0x76, 0x6d, 0x73, 0x77, 0x01, 0x02,
                                       0x76, 0x6d, 0x73, 0x77, 0x02, 0x88, 0xb5};
-    struct iovec iov = {.iov_base = (void *)(uintptr_t)frame, .iov_len = sizeof frame};
+    struct iovec iov = piece_of(frame, sizeof frame);
     struct batch_message message = {.iov = &iov, .n_iov = 1};
     int r = batch_send(link->fd, &message, 1);
 
@@ -203,10 +204,9 @@ static void take_batch(struct dgram_path *path, size_t n)
         if (link->state == LINK_IDLE) {
             if (adopt(path, &slots[i]))
                 i++;
-        } else if (link->state != LINK_SERVING) {
+        } else if (link->state != LINK_SERVING || !dgram_address_is_from(&path->client, &slots[i])) {
+            /* A stranger's was in the socket's queue before we connected. */
             refuse(path, &slots[i++]);
-        } else if (!dgram_address_is_from(&path->client, &slots[i])) {
-            refuse(path, &slots[i++]); /* was in the socket's queue before we connected */
         } else if (datagram_is_greeting(&slots[i])) {
             /* Still connected: where it is the same socket, connecting again changes and loses nothing. */
             lose_client(path, "the client has started anew");

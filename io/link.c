@@ -192,7 +192,7 @@ void link_fail(struct link *link, const char *reason)
     if (link->state != LINK_SERVING)
         return;
     link->state = LINK_ENDING;
-    snprintf(link->reason, sizeof link->reason, "%s", reason);
+    (void)snprintf(link->reason, sizeof link->reason, "%s", reason);
     link_want(link, 0);
     list_append(&link->io->ending, &link->of_ending);
     io_chores_soon(link->io);
@@ -202,7 +202,7 @@ void link_fail_errno(struct link *link, const char *what, int error)
 {
     char reason[LINK_REASON_SIZE];
 
-    snprintf(reason, sizeof reason, "%s: %s", what, strerror(-error));
+    (void)snprintf(reason, sizeof reason, "%s: %s", what, strerror(-error));
     link_fail(link, reason);
 }
 
@@ -218,7 +218,7 @@ void link_close(struct port *port, enum link_close how, const char *reason)
     if (!link)
         return;
     if (link->state == LINK_SERVING)
-        snprintf(link->reason, sizeof link->reason, "%s", reason);
+        (void)snprintf(link->reason, sizeof link->reason, "%s", reason);
     if (link->state == LINK_SERVING && how == LINK_CLOSE_DRAIN && link->class->drains) {
         link_unplug(link);
         link->state = LINK_DRAINING;

@@ -13,6 +13,7 @@
 
 #include "io/framing.h"
 #include "io/link_internal.h"
+#include "io/piece.h"
 #include "io/socket.h"
 
 enum {
@@ -119,10 +120,9 @@ static unsigned lay_out(const struct link *link, const struct frame *const *fram
 
         messages[i] = (struct batch_message){
             .iov = iov + used, .n_iov = 1 + frame->n_rest, .to = link->to, .to_len = link->to_len};
-        iov[used++] = (struct iovec){.iov_base = (void *)(uintptr_t)frame->head, .iov_len = frame->head_len};
+        iov[used++] = piece_of(frame->head, frame->head_len);
         for (uint32_t k = 0; k < frame->n_rest; k++)
-            iov[used++] = (struct iovec){.iov_base = (void *)(uintptr_t)frame->rest[k].base,
-                                         .iov_len = frame->rest[k].len};
+            iov[used++] = piece_of(frame->rest[k].base, frame->rest[k].len);
     }
     return i;
 }
@@ -170,7 +170,7 @@ static unsigned lay_out_queue(const struct link *link, struct batch_message mess
                               struct iovec iov[2 * IO_DGRAM_SLOTS])
 {
     uint32_t position = 0, len;
-    unsigned n;
+    size_t n;
 
     for (n = 0; n < IO_DGRAM_SLOTS; n++) {
         unsigned n_iov = queue_next(&link->resume->out, &position, iov + 2 * n, &len);
@@ -180,7 +180,7 @@ static unsigned lay_out_queue(const struct link *link, struct batch_message mess
         messages[n] = (struct batch_message){
             .iov = iov + 2 * n, .n_iov = n_iov, .to = link->to, .to_len = link->to_len};
     }
-    return n;
+    return (unsigned)n;
 }
 
 void datagram_flush(struct link *link)

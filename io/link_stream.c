@@ -14,6 +14,7 @@
 #include "io/framing.h"
 #include "io/link_internal.h"
 #include "io/log.h"
+#include "io/piece.h"
 #include "io/socket.h"
 
 /* Pieces of one gathered write; neighbours in a receive buffer are one piece, so this is rarely reached. The
@@ -69,7 +70,7 @@ static void take(struct link *link, const uint8_t *bytes, size_t len, bool may_w
             link_wait(link);
             break;
         }
-        may_wait = true;
+        may_wait = link->state == LINK_SERVING; /* its last words are not held up */
         link->port->counters.frames_in += split.n_runts;
         link->port->counters.bytes_in += split.runt_bytes;
         link_drop(link, DROP_runt, split.n_runts);
@@ -141,15 +142,13 @@ static size_t gather(const struct frame *const *frames, size_t n, struct iovec i
         const struct frame *frame = frames[i];
         const uint8_t *record = frame->head - FRAME_PREFIX;
 
-        if (record == end)
+        if (used > 0 && record == end)
             iov[used - 1].iov_len += FRAME_PREFIX + frame->head_len;
         else
-            iov[used++] = (struct iovec){.iov_base = (void *)(uintptr_t)record,
-                                         .iov_len = FRAME_PREFIX + frame->head_len};
+            iov[used++] = piece_of(record, FRAME_PREFIX + frame->head_len);
         end = frame->head + frame->head_len;
         for (uint32_t k = 0; k < frame->n_rest; k++)
-            iov[used++] = (struct iovec){.iov_base = (void *)(uintptr_t)frame->rest[k].base,
-                                         .iov_len = frame->rest[k].len};
+            iov[used++] = piece_of(frame->rest[k].base, frame->rest[k].len);
         if (frame->n_rest > 0)
             end = NULL;
         bytes += FRAME_PREFIX + frame->len;

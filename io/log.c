@@ -36,7 +36,7 @@ _Static_assert(sizeof level_names / sizeof *level_names == LOG_N_LEVELS, "a name
 
 void log_open(const char *role, enum log_level level)
 {
-    snprintf(log_state.role, sizeof log_state.role, "%s", role);
+    (void)snprintf(log_state.role, sizeof log_state.role, "%s", role);
     log_state.level = level;
 }
 
@@ -109,8 +109,9 @@ static void format_time(char *text, size_t size)
     mp = (5 * doy + 2) / 153;
     day = (int)(doy - (153 * mp + 2) / 5 + 1);
     month = (int)(mp < 10 ? mp + 3 : mp - 9);
-    snprintf(text, size, "%04lld-%02d-%02dT%02d:%02d:%02d.%03dZ", yoe + era * 400 + (month <= 2 ? 1 : 0),
-             month, day, s / 3600, s / 60 % 60, s % 60, (int)(now.tv_nsec / 1000000));
+    (void)snprintf(text, size, "%04lld-%02d-%02dT%02d:%02d:%02d.%03dZ",
+                   yoe + era * 400 + (month <= 2 ? 1 : 0), month, day, s / 3600, s / 60 % 60, s % 60,
+                   (int)(now.tv_nsec / 1000000));
 }
 
 static void write_line(const char *line, size_t len)
@@ -131,7 +132,8 @@ __attribute__((format(printf, 3, 0))) static void log_line(enum log_level level,
     if (level > log_state.level)
         return;
     format_time(time, sizeof time);
-    vsnprintf(text, sizeof text, format, args);
+    /* The analyser loses sight of va_start() in the callers. */
+    (void)vsnprintf(text, sizeof text, format, args); /* NOLINT(clang-analyzer-valist.Uninitialized) */
     log_escape(text, escaped, sizeof escaped);
     len = snprintf(line, sizeof line, "%s %s %s: %s%s\n", time, level_names[level], log_state.role, prefix,
                    escaped);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "io/framing.h"
+#include "io/piece.h"
 #include "io/resume.h"
 
 enum { QUEUE_TRIM_FROM = 64 * 1024 /* a ring that never got so far is not worth a system call */ };
@@ -84,15 +85,14 @@ static unsigned pieces(const struct queue *queue, uint32_t position, uint32_t le
 {
     uint32_t at = offset_of(queue, position);
     uint32_t first = len <= queue->size - at ? len : queue->size - at;
-    /* An iovec has no const form; the socket only reads. */
-    uint8_t *ring = (uint8_t *)(uintptr_t)const_ring_of(queue);
+    const uint8_t *ring = const_ring_of(queue);
 
     if (len == 0)
         return 0;
-    iov[0] = (struct iovec){.iov_base = ring + at, .iov_len = first};
+    iov[0] = piece_of(ring + at, first);
     if (first == len)
         return 1;
-    iov[1] = (struct iovec){.iov_base = ring, .iov_len = len - first};
+    iov[1] = piece_of(ring, len - first);
     return 2;
 }
 

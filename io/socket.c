@@ -9,6 +9,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "io/piece.h"
 #include "io/socket_platform.h"
 
 /* What one message can carry: 253 on Linux (SCM_MAX_FD), 512 on XNU. All are taken, so that all can be
@@ -18,7 +19,7 @@ enum { SOCKET_FDS = 512, SOCKET_BUFFER_MIN = 4096 };
 int socket_check(int fd, enum link_kind *ret_kind)
 {
     struct stat st;
-    struct sockaddr_un address;
+    struct sockaddr_un address = {.sun_family = AF_UNSPEC};
     socklen_t len = sizeof address;
     int type = 0, listens = 0;
     struct pollfd poll_fd = {.fd = fd};
@@ -80,7 +81,7 @@ void socket_set_buffers(int fd, int bytes)
 
 long socket_send_fd(int socket, const void *bytes, size_t len, int fd)
 {
-    struct iovec iov = {.iov_base = (void *)(uintptr_t)bytes, .iov_len = len};
+    struct iovec iov = piece_of(bytes, len);
     union {
         struct cmsghdr align;
         char bytes[CMSG_SPACE(sizeof(int))];

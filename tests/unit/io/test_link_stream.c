@@ -448,6 +448,67 @@ static void d07_descriptors_on_a_data_stream_are_closed(void **state)
     fixture_close(&f);
 }
 
+/* What a later offload path hands over: a copied head and the rest in pieces; also between plain neighbours.
+ */
+static void frames_in_segments_arrive_whole(void **state)
+{
+    static uint8_t record[FRAME_PREFIX + 1514];
+    struct fixture f;
+    struct frame_segment rest[2];
+    struct frame segmented = {
+        .head = record + FRAME_PREFIX, .len = 1514, .head_len = 64, .rest = rest, .n_rest = 2};
+    struct frame plain = {.head = record + FRAME_PREFIX, .len = 1514, .head_len = 1514};
+    const struct frame *frames[] = {&plain, &segmented, &segmented, &plain};
+    uint8_t frame[FRAME_LEN_MAX];
+    int clients[2];
+
+    (void)state;
+    fixture_open(&f, NULL);
+    clients[0] = fixture_stream(&f, 0);
+    clients[1] = fixture_datagram(&f, 1);
+    framing_put_len(record, 1514);
+    frame_make(record + FRAME_PREFIX, 1514, 1, 2, 42);
+    rest[0] = (struct frame_segment){record + FRAME_PREFIX + 64, 700};
+    rest[1] = (struct frame_segment){record + FRAME_PREFIX + 764, 750};
+    for (unsigned i = 0; i < 2; i++) {
+        struct port *port = &f.ports[i];
+
+        port->counters.frames_in += 4000; /* they came from nowhere */
+        for (int k = 0; k < 1000; k++) {
+            port->ops->send(port, frames, 4);
+            for (int n = 0; n < 4; n++) {
+                long len = i == 0 ? stream_receive(&f, clients[i], frame, sizeof frame)
+                                  : datagram_receive(&f, clients[i], frame, sizeof frame);
+
+                assert_int_equal(len, 1514);
+                assert_true(frame_is(frame, 1514, 1, 2, 42));
+            }
+        }
+    }
+    fixture_close(&f);
+}
+
+static void q07_the_smallest_buffers_only_cost_their_owner(void **state)
+{
+    struct fixture f;
+    uint8_t frame[FRAME_LEN_MAX];
+    int a, b, tiny = 1;
+
+    (void)state;
+    fixture_open(&f, NULL);
+    a = fixture_stream(&f, 0);
+    b = fixture_stream(&f, 1);
+    setsockopt(a, SOL_SOCKET, SO_SNDBUF, &tiny, sizeof tiny);
+    setsockopt(b, SOL_SOCKET, SO_RCVBUF, &tiny, sizeof tiny);
+    introduce(&f, a, b);
+    for (uint32_t i = 0; i < 300; i++) {
+        stream_send_frame(&f, a, 1514, 2, 1, i);
+        assert_int_equal(stream_receive(&f, b, frame, sizeof frame), 1514);
+        assert_true(frame_is(frame, 1514, 2, 1, i));
+    }
+    fixture_close(&f);
+}
+
 static void draining_reads_on_for_a_while_and_sends_nothing(void **state)
 {
     struct fixture f;
@@ -489,6 +550,8 @@ int main(void)
         cmocka_unit_test(a_flood_between_two_live_streams_loses_nothing),
         cmocka_unit_test(d02_a_client_that_clears_o_nonblock_blocks_nobody),
         cmocka_unit_test(d07_descriptors_on_a_data_stream_are_closed),
+        cmocka_unit_test(frames_in_segments_arrive_whole),
+        cmocka_unit_test(q07_the_smallest_buffers_only_cost_their_owner),
         cmocka_unit_test(draining_reads_on_for_a_while_and_sends_nothing),
     };
 
