@@ -82,7 +82,7 @@ bool dhcp_watch_request(struct dhcp_watch *watch, const uint8_t *frame, size_t l
 {
     size_t bootp_len = 0;
     const uint8_t *bootp = find_bootp(frame, len, PORT_SERVER, OP_REQUEST, &bootp_len);
-    if (!bootp || watch->held != (1U << watch->n_leases) - 1)
+    if (!bootp || watch->n_leases == 0 || watch->held != (1U << watch->n_leases) - 1)
         return true;
     uint64_t client = mac_load(bootp + AT_CHADDR);
     if (holds_a_lease(watch, client) || !asks_for_an_address(bootp, bootp_len))

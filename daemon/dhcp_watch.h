@@ -35,7 +35,7 @@ struct dhcp_watch {
     uint64_t since_ms; /* when one last asked in vain */
 };
 
-/* 'n_leases' is at most SLIRP_LEASES. */
+/* 'n_leases' is at most SLIRP_LEASES; 0: DHCP is off, which is no exhaustion, and no offer goes out. */
 void dhcp_watch_init(struct dhcp_watch *watch, uint32_t first, unsigned n_leases);
 
 /* A guest's frame. Returns false if libslirp must not see it: nothing is left for this client. */

@@ -108,6 +108,16 @@ static void addresses_behind_the_range_do_not_go_out(void **state)
     assert_int_equal(watch.held, 1U << 2);
 }
 
+static void off_is_not_full(void **state)
+{
+    (void)state;
+    struct dhcp_watch watch;
+    dhcp_watch_init(&watch, first, 0);
+    assert_true(asks(&watch, 1, DHCP_DISCOVER, 0));
+    assert_false(watch.is_exhausted);
+    assert_false(is_offered(&watch, 1, first));
+}
+
 static void other_frames_are_none_of_its_business(void **state)
 {
     (void)state;
@@ -156,6 +166,7 @@ int main(void)
         cmocka_unit_test(answer_to_the_starving_client_ends_it),
         cmocka_unit_test(it_ends_when_nobody_asks_any_more),
         cmocka_unit_test(addresses_behind_the_range_do_not_go_out),
+        cmocka_unit_test(off_is_not_full),
         cmocka_unit_test(other_frames_are_none_of_its_business),
         cmocka_unit_test(cut_options_are_not_read_behind_their_end),
     };
