@@ -1,4 +1,7 @@
-/* The configuration file: what is accepted, and that an error names file, line, field and rule. */
+/* The configuration file: what is accepted, and that an error names file, line, field and rule.
+ *
+ * The folder of the example and the manual page, etc/, is the first argument.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -11,9 +14,11 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "api/spec_json.h"
 #include "daemon/config.h"
 #include "daemon/json_locate.h"
 
+static const char *etc;
 static struct config config;
 static char why[CONFIG_WHY_SIZE];
 
@@ -259,6 +264,78 @@ static void a_pointer_that_leads_nowhere_ends_at_its_last_part(void **state)
             fail_msg("%s: line %d", rows[i].pointer, json_locate(text, strlen(text), rows[i].pointer));
 }
 
+static void the_example_is_accepted(void **state)
+{
+    char path[512];
+
+    (void)state;
+    snprintf(path, sizeof path, "%s/vmswitchd.conf.example", etc);
+    int fd = open(path, O_RDONLY);
+    assert_true(fd >= 0);
+    if (config_load(fd, path, &config, why, sizeof why) != 0)
+        fail_msg("%s", why);
+    close(fd);
+    assert_int_equal(config.n_networks, 2);
+}
+
+static size_t count(const char *text, const char *part)
+{
+    size_t n = 0;
+
+    for (; (text = strstr(text, part)); text++)
+        n++;
+    return n;
+}
+
+/* Returns how many fields there are, those of inner objects and of the elements of arrays included. */
+static size_t find_fields(const char *page, json_t *value)
+{
+    char item[64];
+    const char *key;
+    json_t *inner;
+    size_t n = 0;
+
+    if (json_is_array(value))
+        return json_array_size(value) > 0 ? find_fields(page, json_array_get(value, 0)) : 0;
+    json_object_foreach(value, key, inner)
+    {
+        snprintf(item, sizeof item, "\n.It Cm %s\n", key);
+        if (count(page, item) == 0)
+            fail_msg("the page has no field '%s'", key);
+        n += 1 + find_fields(page, inner);
+    }
+    return n;
+}
+
+/* Both ways: what the reader of specs writes is in the page, and the page has no more. */
+static void the_manual_page_has_the_fields_of_the_specs(void **state)
+{
+    static char page[65536];
+    char path[512];
+
+    (void)state;
+    snprintf(path, sizeof path, "%s/vmswitchd.conf.5", etc);
+    FILE *file = fopen(path, "r");
+    assert_non_null(file);
+    page[fread(page, 1, sizeof page - 1, file)] = '\0';
+    fclose(file);
+
+    accept(
+        "{\"networks\": [{\"name\": \"a\", \"mode\": \"shared\", \"ipv4\": {\"dhcp\": true}, \"user\": \"x\","
+        "\"limits\": {\"fdb_entries\": 100, \"fdb_per_port\": 10, \"fdb_uplink\": 10, \"queue_frames\": 100,"
+        "\"queue_bytes\": 200000}, \"forwards\": [{\"proto\": \"tcp\", \"host\": 80, \"guest\": "
+        "\"192.168.105.2:80\"}],"
+        "\"ports\": [{\"name\": \"p\", \"static_addresses\": [\"52:54:00:00:00:01\"]}]}]}");
+    json_t *network = network_spec_to_json(&config.networks[0].spec);
+    json_object_set_new(network, "user", json_string("x"));
+    json_object_set_new(network, "ports", json_pack("[o]", port_spec_to_json(config.networks[0].ports)));
+    json_t *whole =
+        json_pack("{s:[o], s:[], s:s}", "networks", network, "bridged_interfaces", "log_level", "info");
+    size_t n = find_fields(page, whole);
+    assert_int_equal(count(page, "\n.It Cm "), n);
+    json_decref(whole);
+}
+
 /* At every cut of a text: no read behind its end (the copies are exact, so a sanitizer sees one). */
 static void a_cut_text_is_never_read_past_its_end(void **state)
 {
@@ -289,7 +366,7 @@ static void a_pointer_is_said_as_people_do(void **state)
     assert_string_equal(small, "network");
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_empty_object_is_an_empty_configuration),
@@ -306,9 +383,16 @@ int main(void)
         cmocka_unit_test(a_hostile_key_does_not_reach_the_terminal),
         cmocka_unit_test(a_file_is_read_from_its_start_and_left_open),
         cmocka_unit_test(a_pointer_that_leads_nowhere_ends_at_its_last_part),
+        cmocka_unit_test(the_example_is_accepted),
+        cmocka_unit_test(the_manual_page_has_the_fields_of_the_specs),
         cmocka_unit_test(a_cut_text_is_never_read_past_its_end),
         cmocka_unit_test(a_pointer_is_said_as_people_do),
     };
 
+    if (argc != 2) {
+        fprintf(stderr, "usage: %s ETC\n", argv[0]);
+        return 2;
+    }
+    etc = argv[1];
     return cmocka_run_group_tests(tests, NULL, forget);
 }
