@@ -94,7 +94,8 @@ echo GUEST-READY
 while read -r line; do eval "$line"; done
 poweroff -f
 INIT
-cat > "$root/etc/udhcpc.script" <<'SCRIPT'
+mkdir -p "$root/etc/udhcpc"
+cat > "$root/etc/udhcpc/default.script" <<'SCRIPT'
 #!/bin/sh
 [ "$1" = bound ] || [ "$1" = renew ] || exit 0
 ip addr flush dev "$interface"
@@ -103,9 +104,10 @@ ip addr add "$ip/$mask" dev "$interface"
 for server in $dns; do echo "nameserver $server"; done > /etc/resolv.conf
 echo "GUEST-ADDRESS $ip"
 SCRIPT
+# Where Debian's busybox looks for it, and others'.
 mkdir -p "$root/usr/share/udhcpc"
-ln -s /etc/udhcpc.script "$root/usr/share/udhcpc/default.script"
-chmod 0755 "$root/init" "$root/etc/udhcpc.script"
+ln -s /etc/udhcpc/default.script "$root/usr/share/udhcpc/default.script"
+chmod 0755 "$root/init" "$root/etc/udhcpc/default.script"
 
 (cd "$root" && find . | "$busybox" cpio -o -H newc 2>/dev/null | gzip -1) > "$out/initrd.gz.new"
 cp "$work/kernel/boot/vmlinuz-$version" "$out/vmlinuz.new"
