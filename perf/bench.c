@@ -27,7 +27,8 @@ enum {
     AIMED_HZ = 100, /* each */
     SETTLE_MS = 200,
     QUIET_MS = 150,
-    DRAIN_MAX_MS = 3000
+    MISSING_MS = 1000, /* so long a frame may be under way on a machine that is busy elsewhere */
+    DRAIN_MAX_MS = 5000
 };
 static const uint64_t ms = 1000 * 1000;
 
@@ -308,7 +309,9 @@ static void announce_ports(struct bench *b)
             turn(b);
         turn(b);
     }
-    turn_for(b, SETTLE_MS);
+    b->arrived_ns = b->now_ns;
+    while (b->now_ns < b->arrived_ns + SETTLE_MS * ms)
+        turn(b);
     for (unsigned i = b->n_ports - b->plan->stuck; i < b->n_ports; i++) {
         b->ports[i].is_read = false;
         port_watch(b, &b->ports[i], EPOLL_CTL_MOD);
@@ -353,14 +356,25 @@ static void measure(struct bench *b, struct result *result)
     result->machine_ns = to.machine_ns - from.machine_ns;
 }
 
+static bool is_missing(const struct bench *b)
+{
+    for (unsigned i = 0; i < b->n_flows; i++)
+        if (b->flows[i].is_begun || flow_lost(&b->flows[i]) > 0)
+            return true;
+    return false;
+}
+
+/* Ends QUIET_MS after the last frame if none is missing, later if some are. */
 static void drain(struct bench *b)
 {
-    uint64_t end_ns = b->now_ns + DRAIN_MAX_MS * ms;
+    uint64_t end_ns = b->now_ns + DRAIN_MAX_MS * ms, quiet_ms;
 
     b->is_stopped = true;
     b->arrived_ns = b->now_ns;
-    while (b->now_ns < b->arrived_ns + QUIET_MS * ms && b->now_ns < end_ns)
+    do {
         turn(b);
+        quiet_ms = (b->now_ns - b->arrived_ns) / ms;
+    } while (b->now_ns < end_ns && (quiet_ms < QUIET_MS || (quiet_ms < MISSING_MS && is_missing(b))));
 }
 
 static int compare_u32(const void *a, const void *b)

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { PACED_LATE_PER_S = 50 }; /* a paced sender may be 1/50 s late */
 static const uint64_t stall_ns = 50 * 1000 * 1000;
 
 void flow_init(struct flow *flow, uint32_t id, const struct frame_shape *shape, struct port *from,
@@ -55,6 +56,16 @@ static bool fits(struct flow *flow, uint64_t now_ns)
     return true;
 }
 
+/* A sender that got no CPU for a while does not make up for it with a burst. */
+static bool is_due(struct flow *flow, uint64_t now_ns)
+{
+    uint64_t due = (now_ns - flow->started_ns) / 1000 * flow->rate_hz / 1000000;
+
+    if (due > flow->stamped + 1 + flow->rate_hz / PACED_LATE_PER_S)
+        flow->started_ns += (due - flow->stamped - 1) * 1000000000u / flow->rate_hz;
+    return due > flow->stamped;
+}
+
 bool flow_is_ready(struct flow *flow, uint64_t now_ns, bool is_stopped)
 {
     if (flow->from->is_blocked || (flow->from->begun != NULL && flow->from->begun != &flow->burst))
@@ -67,7 +78,7 @@ bool flow_is_ready(struct flow *flow, uint64_t now_ns, bool is_stopped)
     case PACE_WINDOW:
         return fits(flow, now_ns);
     case PACE_RATE:
-        return (now_ns - flow->started_ns) / 1000 * flow->rate_hz / 1000000 > flow->stamped;
+        return is_due(flow, now_ns);
     case PACE_TURN:
         return flow->turns > 0;
     }

@@ -36,7 +36,7 @@ TESTS = {
     "pair-64": ("pair", ["--frame", "64"], "quick"),
     "pair-1500": ("pair", [], "quick"),
     "pair-64-qemu": ("pair", ["--frame", "64", "--batch", "1"], "default"),
-    "pair-1500-qemu": ("pair", ["--batch", "1"], "quick"),
+    "pair-1500-qemu": ("pair", ["--batch", "1"], "default"),
     "pair-64-open": ("pair", ["--frame", "64", "--in-flight", "0"], "full"),
     "bidir-1500": ("bidir", ["--bidir"], "default"),
     "fan-2": ("fan", ["--fan", "2"], "full"),
@@ -50,11 +50,12 @@ TESTS = {
     "idle-8": ("idle", ["--idle", "8"], "full"),
     "idle-32": ("idle", ["--idle", "32"], "full"),
     "idle-128": ("idle", ["--idle", "128"], "quick"),
+    # Warm: a socket buffer of 1 MiB and a queue of 512 frames must be full before a port is stuck.
     # aim-N is stuck-N without the stuck ports: the same aimer sends the same frames, the unicasts to a live sink.
-    "aim-2": ("stuck", ["--aim", "2", "--warm", "1000"], "quick"),
-    "stuck-2": ("stuck", ["--aim", "2", "--stuck", "2", "--warm", "1000"], "quick"),
-    "aim-64": ("stuck", ["--aim", "64", "--warm", "1000"], "quick"),
-    "stuck-64": ("stuck", ["--aim", "64", "--stuck", "64", "--warm", "1000"], "quick"),
+    "aim-2": ("stuck", ["--aim", "2", "--warm", "1500"], "quick"),
+    "stuck-2": ("stuck", ["--aim", "2", "--stuck", "2", "--warm", "1500"], "quick"),
+    "aim-64": ("stuck", ["--aim", "64", "--warm", "1500"], "quick"),
+    "stuck-64": ("stuck", ["--aim", "64", "--stuck", "64", "--warm", "1500"], "quick"),
 }
 LEVELS = {"quick": 0, "default": 1, "full": 2}
 REPETITIONS = {"quick": 3, "default": 5, "full": 15}
@@ -160,15 +161,18 @@ def tree(pid):
     return found
 
 
-def pinned(core):
-    return lambda: os.sched_setaffinity(0, {core})
+def pinned(core, nice):
+    def prepare():
+        os.sched_setaffinity(0, {core})
+        os.nice(nice)
+    return prepare
 
 
 class Switch:
     """A candidate, started anew in a folder of its own; a context manager."""
 
-    def __init__(self, target, binaries, n_ports):
-        self.target, self.n_ports = target, n_ports
+    def __init__(self, target, binaries, n_ports, nice):
+        self.target, self.n_ports, self.nice = target, n_ports, nice
         self.dir = tempfile.mkdtemp(prefix="vmperf.", dir="/tmp")  # short: a socket's path holds 107 bytes
         self.clients = os.path.join(self.dir, "vm")
         os.mkdir(self.clients)
@@ -189,7 +193,7 @@ class Switch:
         self.log = open(os.path.join(self.dir, "log"), "w+")
         # A pipe on stdin: vde_switch ends when it reads end of file.
         self.process = subprocess.Popen(filled(self.target["command"], self.names), stdin=subprocess.PIPE,
-                                        stdout=self.log, stderr=self.log, cwd=self.dir, preexec_fn=pinned(SWITCH_CORE))
+                                        stdout=self.log, stderr=self.log, cwd=self.dir, preexec_fn=pinned(SWITCH_CORE, self.nice))
         ready = filled(self.target["ready"], self.names)
         wait_until(lambda: os.path.exists(ready), ready, self.process)
         api = filled(self.target.get("api", ""), self.names)
@@ -225,17 +229,17 @@ class Switch:
         shutil.rmtree(self.dir, ignore_errors=True)
 
 
-def measure_once(target, binaries, options, wait_s):
+def measure_once(target, binaries, options, wait_s, nice):
     generator = os.path.join(binaries, "vmswitch-gen")
     n_ports = int(subprocess.run([generator, "--count"] + options, check=True, capture_output=True, text=True).stdout)
-    with Switch(target, binaries, n_ports) as switch:
+    with Switch(target, binaries, n_ports, nice) as switch:
         wait_for_quiet(wait_s)
         command = [generator, "--port", switch.port(), "--client-dir", switch.clients] + options
         for pid in tree(switch.process.pid):
             command += ["--watch", str(pid)]
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=RUN_TIMEOUT_S,
-                                  preexec_fn=pinned(GENERATOR_CORE))
+                                  preexec_fn=pinned(GENERATOR_CORE, switch.nice))
         except subprocess.TimeoutExpired as error:
             raise Failed("the generator hung for %d s" % RUN_TIMEOUT_S) from error
         if done.returncode != 0:
@@ -243,12 +247,12 @@ def measure_once(target, binaries, options, wait_s):
     return json.loads(done.stdout)
 
 
-def measure(target, binaries, options, patience):
+def measure(target, binaries, options, patience, nice):
     """The least disturbed of a few runs."""
     wait_s, tries = patience
     best = None
     for _ in range(tries):
-        result = measure_once(target, binaries, options, wait_s)
+        result = measure_once(target, binaries, options, wait_s, nice)
         result["other_busy"] = max(0.0, result["machine_busy"] - result["switch_busy"] - result["own_busy"])
         result["is_disturbed"] = result["other_busy"] > DISTURBED_BUSY
         if best is None or result["other_busy"] < best["other_busy"]:
@@ -301,7 +305,7 @@ def machine():
             "commit": commit.stdout.strip(), "user": os.geteuid()}
 
 
-def run_all(targets, tests, repetitions, binaries, patience):
+def run_all(targets, tests, repetitions, binaries, patience, nice):
     runs, failures = [], []
     total = repetitions * sum(TESTS[t][0] in target["tests"] for t in tests for target in targets.values())
     done, started = 0, time.monotonic()
@@ -313,7 +317,7 @@ def run_all(targets, tests, repetitions, binaries, patience):
             left_s = (time.monotonic() - started) / done * (total - done)
             head = "[%d/%d, %d s left] %-18s %-14s" % (done, total, left_s, name, test)
             try:
-                result = measure(targets[name], binaries, TESTS[test][1], patience)
+                result = measure(targets[name], binaries, TESTS[test][1], patience, nice)
             except Failed as failure:
                 say(head, "FAILED:", failure)
                 failures.append({"candidate": name, "test": test, "repetition": repetition, "why": str(failure)})
@@ -336,6 +340,7 @@ def options():
     parser.add_argument("--tests", default="", help="tests, by name: " + ", ".join(TESTS))
     parser.add_argument("--repeat", type=int, help="repetitions")
     parser.add_argument("--bin", help="use the programs in this folder, build nothing")
+    parser.add_argument("--nice", type=int, default=0, help="below 0: of use on a machine that others work on (root)")
     return parser.parse_args()
 
 
@@ -353,12 +358,12 @@ def main():
     targets = read_targets(binaries, [n for n in args.only.split(",") if n])
     repetitions = args.repeat or REPETITIONS[mode]
     out = args.out or os.path.join(ROOT, "build", "perf-results", time.strftime("%Y%m%d-%H%M%S") + ".json")
-    runs, failures = run_all(targets, tests, repetitions, binaries, PATIENCE[mode])
+    runs, failures = run_all(targets, tests, repetitions, binaries, PATIENCE[mode], args.nice)
     rows = list(report.rows(runs, targets, tests))
     verdicts = report.verdicts(runs, targets)
     os.makedirs(os.path.dirname(os.path.abspath(out)), exist_ok=True)
     with open(out, "w") as file:
-        json.dump({"when": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "mode": mode, "repetitions": repetitions,
+        json.dump({"when": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "mode": mode, "nice": args.nice, "repetitions": repetitions,
                    "machine": machine(), "rows": rows, "targets": verdicts, "failures": failures, "runs": runs},
                   file, indent=1)
     print(report.table(rows))
