@@ -119,6 +119,62 @@ static void a_source_waits_at_most_a_tenth_of_the_time(void **state)
     fixture_close(&f);
 }
 
+/* A port whose queue is over its mark, and whose client has then read less than makes its socket "writable".
+ */
+static struct link *full_but_read_a_little(struct fixture *f)
+{
+    static uint8_t sink[64 * 1024];
+    int a = fixture_stream(f, 0), b = fixture_stream(f, 1);
+
+    stream_send_frame(f, b, 60, -1, 2, 0);
+    assert_int_equal(stream_receive(f, a, sink, sizeof sink), 60);
+    for (uint32_t i = 0; i < 3000; i++)
+        stream_send_frame(f, a, 1500, 2, 1, i);
+    fixture_run_ms(f, 20);
+    assert_false(f->ports[1].pushes_back);
+    assert_int_equal(recv(b, sink, sizeof sink, MSG_DONTWAIT), (long)sizeof sink);
+    return f->ports[1].link;
+}
+
+static void a_port_that_pushes_back_is_flushed_before_a_source_waits(void **state)
+{
+    struct fixture f;
+    struct link *link;
+    uint32_t queued;
+
+    (void)state;
+    fixture_open(&f, NULL);
+    link = full_but_read_a_little(&f);
+    queued = f.ports[1].queued;
+    link->took_at_us = io_now_us();
+    link_settle(link);
+    assert_true(f.ports[1].pushes_back);
+    io_refresh_pushing(f.io);
+    assert_true(f.ports[1].queued < queued);
+    fixture_close(&f);
+}
+
+static void a_stalled_port_that_reads_again_is_found_by_the_next_frame(void **state)
+{
+    static uint8_t record[FRAME_PREFIX + 60];
+    struct frame frame = {.head = record + FRAME_PREFIX, .len = 60, .head_len = 60};
+    const struct frame *frames[] = {&frame};
+    struct fixture f;
+    struct link *link;
+    uint32_t queued;
+
+    (void)state;
+    fixture_open(&f, NULL);
+    link = full_but_read_a_little(&f);
+    queued = f.ports[1].queued;
+    link->asked_at_us = 0; /* the last try is long ago */
+    framing_put_len(record, 60);
+    f.ports[1].counters.frames_in++; /* it came from nowhere */
+    f.ports[1].ops->send(&f.ports[1], frames, 1);
+    assert_true(f.ports[1].queued < queued);
+    fixture_close(&f);
+}
+
 static void a_stalled_port_makes_nobody_wait(void **state)
 {
     struct io_limits limits = {64, 100 * 1024};
@@ -190,6 +246,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(m04_steady_forwarding_allocates_nothing),
         cmocka_unit_test(a_source_waits_at_most_a_tenth_of_the_time),
+        cmocka_unit_test(a_port_that_pushes_back_is_flushed_before_a_source_waits),
+        cmocka_unit_test(a_stalled_port_that_reads_again_is_found_by_the_next_frame),
         cmocka_unit_test(a_stalled_port_makes_nobody_wait),
         cmocka_unit_test(r10_r11_clients_killed_at_any_byte_leave_nothing),
     };
