@@ -336,7 +336,7 @@ static void read_statics(struct fields *fields, struct port_spec *spec)
 {
     const json_t *value = fields_get(fields, "static_addresses");
     char key[JSON_PATH_SIZE], shown[JSON_SHOWN_SIZE];
-    uint64_t mac;
+    uint64_t mac = 0;
 
     if (!value)
         return;
