@@ -231,6 +231,9 @@ static int deliver_all(struct channel *channel, channel_handler *handler, void *
     }
     channel->in_len -= at;
     memmove(channel->in, channel->in + at, channel->in_len);
+    /* A descriptor comes with the first byte of its message: what is left must belong to a message begun. */
+    if (!channel->error && channel->n_in_fds > (channel->in_len > 0 ? 1u : 0u))
+        return fail(channel, -EBADMSG);
     return channel->error;
 }
 

@@ -29,6 +29,8 @@
 #define API_NAME "api.sock"
 #define ATTACH_NAME "attach.sock"
 
+enum { POLL_FAILED_MS = 100 };
+
 struct listening { /* one of control's own sockets */
     int fd;
     struct sockpath_id id;
@@ -49,6 +51,7 @@ struct monitor {
         struct channel *channel; /* NULL: closed */
         uint64_t started_ms;
         uint64_t restart_ms; /* when to start it again; 0: it runs */
+        uint64_t kill_ms;    /* when to kill it; 0: not */
         uint32_t delay_ms;
         bool was_restarted;
     } control;
@@ -289,15 +292,15 @@ static void start_control(struct monitor *monitor)
     channel_send(channel, MSG_BEGIN, 0, NULL, 0, -1);
 }
 
-/* Control broke the rules, or is about to be gone. */
+/* The channel has ended. Control that closed it itself is about to end with a code of its own. */
 static void drop_control(struct monitor *monitor, int error)
 {
-    if (error != -ECONNRESET)
+    const bool has_left = error == -ECONNRESET || error == -EPIPE;
+    if (!has_left)
         log_error("control broke its channel (%s): it is started again", strerror(-error));
     channel_destroy(monitor->control.channel);
     monitor->control.channel = NULL;
-    if (monitor->control.pid)
-        kill(monitor->control.pid, SIGKILL); /* ours and not reaped yet: the pid is still its own */
+    monitor->control.kill_ms = now_ms() + (has_left ? CHILD_STOP_MS : 0);
 }
 
 static void begin_end(struct monitor *monitor, int exit_code);
@@ -319,6 +322,7 @@ static void on_control_gone(struct monitor *monitor, int status)
     channel_destroy(monitor->control.channel);
     monitor->control.channel = NULL;
     monitor->control.pid = 0;
+    monitor->control.kill_ms = 0;
     if (monitor->is_ending)
         return;
     log_end("control", "", pid, status);
@@ -454,11 +458,27 @@ static void on_control_event(struct monitor *monitor, short events)
         drop_control(monitor, r);
 }
 
-static struct pollfd watch(const struct channel *channel)
+/* What the loop waits for in one turn: no entry for what is closed, because poll() refuses more entries than
+ * RLIMIT_NOFILE allows descriptors, open or not. */
+struct watched {
+    struct pollfd fds[2 + CHILDREN_MAX];
+    struct child *children[2 + CHILDREN_MAX]; /* whose it is; NULL: signals or control */
+    nfds_t n;
+};
+
+static void watch(struct watched *watched, const struct channel *channel, struct child *child)
 {
-    return (struct pollfd){.fd = channel ? channel_fd(channel) : -1,
-                           .events =
-                               (short)(POLLIN | (channel && channel_wants_write(channel) ? POLLOUT : 0))};
+    if (!channel)
+        return;
+    watched->children[watched->n] = child;
+    watched->fds[watched->n++] = (struct pollfd){
+        .fd = channel_fd(channel), .events = (short)(POLLIN | (channel_wants_write(channel) ? POLLOUT : 0))};
+}
+
+/* The earlier of two times, of which 0 is none. */
+static uint64_t earlier(uint64_t a, uint64_t b)
+{
+    return !b || (a && a < b) ? a : b;
 }
 
 /* Does what is due. Returns how long poll() may wait, -1: for ever. */
@@ -467,38 +487,48 @@ static int do_due(struct monitor *monitor)
     uint64_t now = now_ms();
     if (monitor->control.restart_ms && monitor->control.restart_ms <= now)
         start_control(monitor);
+    if (monitor->control.kill_ms && monitor->control.kill_ms <= now) {
+        kill(monitor->control.pid, SIGKILL); /* ours and not reaped yet: the pid is still its own */
+        monitor->control.kill_ms = 0;
+    }
     uint64_t next = children_kill_due(&monitor->children, now);
-    if (monitor->control.restart_ms && (!next || monitor->control.restart_ms < next))
-        next = monitor->control.restart_ms;
-    if (monitor->is_ending && (!next || monitor->end_ms < next))
-        next = monitor->end_ms;
+    next = earlier(next, monitor->control.restart_ms);
+    next = earlier(next, monitor->control.kill_ms);
+    next = earlier(next, monitor->is_ending ? monitor->end_ms : 0);
     if (!next)
         return -1;
     return next > now ? (int)(next - now) : 0;
 }
 
+static void on_child_event(struct child *child, short events)
+{
+    if (events & POLLOUT)
+        channel_flush(child->channel);
+    if (events & (POLLIN | POLLHUP | POLLERR))
+        on_child_readable(child);
+}
+
 static void turn(struct monitor *monitor)
 {
-    enum { SIGNALS, CONTROL, FIRST_CHILD };
-    struct pollfd fds[FIRST_CHILD + CHILDREN_MAX];
+    struct watched watched = {.fds = {{.fd = signal_pipe[0], .events = POLLIN}}, .n = 1};
     int wait_ms = do_due(monitor);
-    fds[SIGNALS] = (struct pollfd){.fd = signal_pipe[0], .events = POLLIN};
-    fds[CONTROL] = watch(monitor->control.channel);
     for (size_t i = 0; i < CHILDREN_MAX; i++)
-        fds[FIRST_CHILD + i] = watch(monitor->children.table[i].channel);
-    if (poll(fds, FIRST_CHILD + CHILDREN_MAX, wait_ms) <= 0)
+        watch(&watched, monitor->children.table[i].channel, &monitor->children.table[i]);
+    watch(&watched, monitor->control.channel, NULL);
+    int n = poll(watched.fds, watched.n, wait_ms);
+    if (n < 0 && errno != EINTR)
+        poll(NULL, 0, POLL_FAILED_MS); /* out of kernel memory: not a reason to spin */
+    if (n <= 0)
         return;
-    /* Children before control and signals: those may put another channel into a place that was polled. */
-    for (size_t i = 0; i < CHILDREN_MAX; i++) {
-        struct child *child = &monitor->children.table[i];
-        if (fds[FIRST_CHILD + i].revents & POLLOUT)
-            channel_flush(child->channel);
-        if (fds[FIRST_CHILD + i].revents & (POLLIN | POLLHUP | POLLERR))
-            on_child_readable(child);
+    /* Children, then control, then signals: what one does may put another channel into a place that comes
+     * before it here, never into one that comes after. */
+    for (nfds_t i = 1; i < watched.n; i++) {
+        if (watched.fds[i].revents && watched.children[i])
+            on_child_event(watched.children[i], watched.fds[i].revents);
+        else if (watched.fds[i].revents)
+            on_control_event(monitor, watched.fds[i].revents);
     }
-    if (fds[CONTROL].revents)
-        on_control_event(monitor, fds[CONTROL].revents);
-    if (fds[SIGNALS].revents)
+    if (watched.fds[0].revents)
         take_signals(monitor);
 }
 

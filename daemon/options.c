@@ -1,7 +1,6 @@
 #include "daemon/options.h"
 
 #include <errno.h>
-#include <getopt.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,7 +9,7 @@
 #include "switch/port.h"
 
 enum option_id {
-    OPT_CONFIG = 256, /* above every character, which getopt_long() may return too */
+    OPT_CONFIG,
     OPT_RUNTIME_DIR,
     OPT_STATE_DIR,
     OPT_USER,
@@ -23,19 +22,22 @@ enum option_id {
     OPT_GID,
 };
 
-static const struct option long_options[] = {
-    {"config", required_argument, NULL, OPT_CONFIG},
-    {"runtime-dir", required_argument, NULL, OPT_RUNTIME_DIR},
-    {"state-dir", required_argument, NULL, OPT_STATE_DIR},
-    {"user", required_argument, NULL, OPT_USER},
-    {"log-level", required_argument, NULL, OPT_LOG_LEVEL},
-    {"version", no_argument, NULL, OPT_VERSION},
-    {"help", no_argument, NULL, OPT_HELP},
-    {"role", required_argument, NULL, OPT_ROLE},
-    {"name", required_argument, NULL, OPT_NAME},
-    {"uid", required_argument, NULL, OPT_UID},
-    {"gid", required_argument, NULL, OPT_GID},
-    {NULL, 0, NULL, 0},
+static const struct spelling {
+    const char *name;
+    enum option_id id;
+    bool has_value;
+} spellings[] = {
+    {"--config", OPT_CONFIG, true},
+    {"--runtime-dir", OPT_RUNTIME_DIR, true},
+    {"--state-dir", OPT_STATE_DIR, true},
+    {"--user", OPT_USER, true},
+    {"--log-level", OPT_LOG_LEVEL, true},
+    {"--version", OPT_VERSION, false},
+    {"--help", OPT_HELP, false},
+    {"--role", OPT_ROLE, true},
+    {"--name", OPT_NAME, true},
+    {"--uid", OPT_UID, true},
+    {"--gid", OPT_GID, true},
 };
 
 static const char help_text[] =
@@ -115,7 +117,7 @@ static bool parse_role(const char *text, enum role *ret_role)
 }
 
 /* Takes the value of one option. Returns NULL, or what is wrong with it. */
-static const char *take(struct options *options, int id, const char *value)
+static const char *take(struct options *options, enum option_id id, const char *value)
 {
     switch (id) {
     case OPT_CONFIG:
@@ -150,27 +152,36 @@ static const char *take(struct options *options, int id, const char *value)
     }
 }
 
+/* The option that 'word' is, or begins ("--name=value"); NULL if there is none. */
+static const struct spelling *find_spelling(const char *word)
+{
+    const size_t len = strcspn(word, "=");
+    for (size_t i = 0; i < sizeof(spellings) / sizeof(spellings[0]); i++) {
+        if (strlen(spellings[i].name) == len && strncmp(spellings[i].name, word, len) == 0)
+            return word[len] == '=' && !spellings[i].has_value ? NULL : &spellings[i];
+    }
+    return NULL;
+}
+
 int options_parse(struct options *ret_options, int argc, char **argv, char *ret_why, size_t why_size)
 {
     *ret_options = (struct options){.log_level = LOG_INFO, .role = ROLE_MONITOR};
-    opterr = 0;
-    optind = 1;
-    for (;;) {
-        int at = optind;
-        /* '+': stop at the first operand; ':': tell a missing value from an unknown option. */
-        int id = getopt_long(argc, argv, "+:", long_options, NULL);
-        if (id == -1)
-            break;
-        if (id == ':')
-            return bad(ret_why, why_size, "this option needs a value:", argv[at]);
-        if (id == '?')
-            return bad(ret_why, why_size, "unknown option", argv[at]);
-        const char *problem = take(ret_options, id, optarg);
+    for (int i = 1; i < argc; i++) {
+        const char *word = argv[i];
+        const struct spelling *spelling = find_spelling(word);
+        const char *value = strchr(word, '=');
+        if (!spelling)
+            return bad(ret_why, why_size, word[0] == '-' ? "unknown option" : "unexpected argument", word);
+        if (value)
+            value++;
+        else if (spelling->has_value)
+            value = ++i < argc ? argv[i] : NULL;
+        if (spelling->has_value && !value)
+            return bad(ret_why, why_size, "this option needs a value:", word);
+        const char *problem = take(ret_options, spelling->id, value);
         if (problem)
-            return bad(ret_why, why_size, problem, optarg);
+            return bad(ret_why, why_size, problem, value);
     }
-    if (optind < argc)
-        return bad(ret_why, why_size, "unexpected argument", argv[optind]);
     if ((ret_options->role == ROLE_NETWORK || ret_options->role == ROLE_UPLINK) && !ret_options->name[0]) {
         snprintf(ret_why, why_size, "--role: this role needs --name");
         return -EINVAL;

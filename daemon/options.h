@@ -28,8 +28,8 @@ struct options {
     uint32_t uid, gid;
 };
 
-/* Reads 'argv' into 'ret_options'. Returns 0, or -EINVAL with a sentence in 'ret_why'. Uses getopt_long(),
- * whose state is global: one thread at a time. */
+/* Reads 'argv' into 'ret_options': "--option value" or "--option=value", no abbreviations. Returns 0, or
+ * -EINVAL with a sentence in 'ret_why'. */
 int options_parse(struct options *ret_options, int argc, char **argv, char *ret_why, size_t why_size);
 
 /* What --help prints. */
