@@ -59,7 +59,7 @@ static int add_configured(struct control *control, const struct network_config *
             return -1;
         }
         uid = user->pw_uid;
-        gid = user->pw_gid;
+        gid = user->pw_gid ? user->pw_gid : control->hello.service_gid; /* root's group goes to no network */
     }
     struct managed *m = managed_add(control, &nc->spec, SOURCE_CONFIG, uid, gid);
     if (!m)

@@ -297,17 +297,26 @@ static void touch_network(struct managed *m, struct api_call *call)
     managed_start(m); /* does nothing if it is on its way */
 }
 
+/* Whom a network runs as: who asked for it. What root asks for runs as the service user, and so does what
+ * anybody asks of a daemon that can be no other. Root's group goes to no network either. */
+static void owner_of(const struct control *control, const struct peer *peer, uint32_t *ret_uid,
+                     uint32_t *ret_gid)
+{
+    const bool is_ours = !control->hello.is_root || !peer->is_known || peer->uid == 0;
+    *ret_uid = is_ours ? control->hello.service_uid : peer->uid;
+    *ret_gid = is_ours || peer->gid == 0 ? control->hello.service_gid : peer->gid;
+}
+
 static void make_network(struct control *control, const struct network_spec *spec, struct api_call *call)
 {
-    const struct peer *peer = api_call_peer(call);
-    const bool is_ours = !control->hello.is_root || !peer->is_known || peer->uid == 0;
+    uint32_t uid, gid;
     struct managed *m;
     if (control->n_networks >= NETWORKS_MAX) {
         control_reply_problem(call, 503, "all 64 networks are in use", NULL, "delete one");
         return;
     }
-    m = managed_add(control, spec, SOURCE_API, is_ours ? control->hello.service_uid : peer->uid,
-                    is_ours ? control->hello.service_gid : peer->gid);
+    owner_of(control, api_call_peer(call), &uid, &gid);
+    m = managed_add(control, spec, SOURCE_API, uid, gid);
     if (!m || managed_save(m) < 0) {
         if (m) {
             m->delete_when_stopped = true;
