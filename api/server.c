@@ -11,8 +11,8 @@
  * number that has become another file. A connection is in one slot from accept until its uv handle is gone.
  *
  * When it is slow
- *   A client that misses a deadline has its socket shut down, which libmicrohttpd sees as its end. An op that
- * misses its own is answered for with a 503.
+ *   A client that misses a deadline has its socket shut down, and libmicrohttpd finds that when it next
+ * tries. An op that misses its own is answered for with a 503.
  */
 #include "api/server.h"
 
@@ -93,10 +93,24 @@ static void on_poll(uv_poll_t *poll, int status, int events)
 {
     struct connection *conn = poll->data;
 
+    fd_set in, out, none;
+
+    FD_ZERO(&in);
+    FD_ZERO(&out);
+    FD_ZERO(&none);
     if (status < 0)
         conn->events = 0; /* libuv has stopped it; who reads finds the error */
-    if (conn->state == CONN_HEAD)
+    if (conn->state == CONN_HEAD) {
         door_look(conn, status < 0 || events & UV_DISCONNECT);
+    } else if (conn->state == CONN_BODY || conn->state == CONN_ANSWERING) {
+        /* What libuv saw, not what select() would: a full socket whose client is gone is ready for the one,
+         * not for the other, and would keep us awake. */
+        if (status < 0 || events & UV_READABLE)
+            FD_SET(conn->fd, &in);
+        if (status < 0 || events & UV_WRITABLE)
+            FD_SET(conn->fd, &out);
+        MHD_run_from_select(conn->server->daemon, &in, &out, &none);
+    }
     server_pump(conn->server);
 }
 
@@ -132,20 +146,32 @@ static void look_again(struct api_server *server, uint64_t now_ms)
     }
 }
 
+/* Shuts sockets down and tells libmicrohttpd that they are ready, so that it tries, fails and closes: a full
+ * one would not become writable by being shut down. */
 static void expire(struct api_server *server, uint64_t now_ms)
 {
+    fd_set late, none;
+    bool has_late = false;
+
+    FD_ZERO(&late);
+    FD_ZERO(&none);
     for (int i = 0; i < API_CONNECTIONS_MAX; i++) {
         struct connection *conn = &server->connections[i];
         if (conn->state == CONN_FREE || conn->state == CONN_CLOSING || now_ms < conn->due_ms)
             continue;
         conn->due_ms = UINT64_MAX;
-        if (conn->call)
+        if (conn->call) {
             connection_give_up(conn, "the daemon did not answer in time");
-        else if (conn->state == CONN_HEAD)
+        } else if (conn->state == CONN_HEAD) {
             door_close(conn);
-        else
-            shutdown(conn->fd, SHUT_RDWR); /* makes it readable and unwritable: libmicrohttpd closes it */
+        } else {
+            shutdown(conn->fd, SHUT_RDWR);
+            FD_SET(conn->fd, &late);
+            has_late = true;
+        }
     }
+    if (has_late)
+        MHD_run_from_select(server->daemon, &late, &late, &none);
 }
 
 /* Polls each connection for what libmicrohttpd waits for. */

@@ -24,6 +24,11 @@ static void note(struct fixture *f, struct api_call *call, const char *op, const
     if (f->hold) {
         assert_true(f->n_held < API_CONNECTIONS_MAX);
         f->held[f->n_held++] = call;
+    } else if (f->padding) {
+        char *text = calloc(1, f->padding + 1);
+        memset(text, 'x', f->padding);
+        api_reply_json(call, 200, json_pack("{s:s, s:s}", "op", op, "padding", text));
+        free(text);
     } else {
         api_reply_json(call, 200, json_pack("{s:s}", "op", op));
     }

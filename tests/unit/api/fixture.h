@@ -22,7 +22,8 @@ struct fixture {
     char dir[64], path[96];
 
     /* What the ops do. */
-    bool hold; /* keep the call: answered by fixture_answer_held() */
+    bool hold;      /* keep the call: answered by fixture_answer_held() */
+    size_t padding; /* bytes of an answer beside its op */
     struct api_call *held[API_CONNECTIONS_MAX];
     int n_held;
 

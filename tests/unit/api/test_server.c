@@ -187,6 +187,52 @@ static void slow_body_is_closed_at_its_deadline(void **state)
     fixture_close(&f);
 }
 
+/* More than the socket takes: the rest is dropped at the deadline, and the slot is free again. */
+static void client_that_reads_nothing_is_closed_at_its_deadline(void **state)
+{
+    struct api_limits limits = quick_limits();
+    struct fixture f;
+    int fd;
+
+    (void)state;
+    limits.per_uid = 1;
+    fixture_open(&f, &limits);
+    f.padding = 1024 * 1024;
+    fd = fixture_connect(&f);
+    client_send(fd, GET_V1, sizeof(GET_V1) - 1);
+    fixture_turn(&f, 20);
+    assert_int_equal(f.n_calls, 1);
+    assert_int_equal(fixture_ask(&f, "GET", "/v1", NULL), 503); /* it still has its one place */
+    fixture_turn(&f, 200);
+    f.padding = 0;
+    assert_int_equal(fixture_ask(&f, "GET", "/v1", NULL), 200);
+    close(fd);
+    fixture_close(&f);
+}
+
+/* Hung up, but not closed: no reason to wait for the deadline, awake. */
+static void client_that_hangs_up_unread_is_closed_at_once(void **state)
+{
+    struct api_limits limits = quick_limits();
+    struct fixture f;
+    int fd;
+
+    (void)state;
+    limits.per_uid = 1;
+    limits.write_ms = 60 * 1000;
+    fixture_open(&f, &limits);
+    f.padding = 1024 * 1024;
+    fd = fixture_connect(&f);
+    client_send(fd, GET_V1, sizeof(GET_V1) - 1);
+    fixture_turn(&f, 20);
+    shutdown(fd, SHUT_RDWR);
+    fixture_turn(&f, 50);
+    f.padding = 0;
+    assert_int_equal(fixture_ask(&f, "GET", "/v1", NULL), 200);
+    close(fd);
+    fixture_close(&f);
+}
+
 /* A04 */
 static void pipelined_requests_get_one_answer(void **state)
 {
@@ -291,6 +337,8 @@ int main(void)
         cmocka_unit_test(half_closed_client_gets_its_answer),
         cmocka_unit_test(slow_header_is_closed_at_its_deadline),
         cmocka_unit_test(slow_body_is_closed_at_its_deadline),
+        cmocka_unit_test(client_that_reads_nothing_is_closed_at_its_deadline),
+        cmocka_unit_test(client_that_hangs_up_unread_is_closed_at_once),
         cmocka_unit_test(pipelined_requests_get_one_answer),
         cmocka_unit_test(one_uid_gets_sixteen_connections),
         cmocka_unit_test(two_places_are_kept_for_root),
