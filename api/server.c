@@ -89,28 +89,32 @@ static size_t keep_escapes(void *ctx, struct MHD_Connection *mhd, char *text)
     return strlen(text);
 }
 
+/* Tells libmicrohttpd what libuv saw, not what select() would: a full socket whose client is gone is ready
+ * for the one, not for the other, and would keep us awake. */
+static void run_ready(struct connection *conn, bool is_readable, bool is_writable)
+{
+    fd_set in, out, none;
+
+    memset(&in, 0, sizeof(in));
+    memset(&out, 0, sizeof(out));
+    memset(&none, 0, sizeof(none));
+    if (is_readable)
+        FD_SET(conn->fd, &in);
+    if (is_writable)
+        FD_SET(conn->fd, &out);
+    MHD_run_from_select(conn->server->daemon, &in, &out, &none);
+}
+
 static void on_poll(uv_poll_t *poll, int status, int events)
 {
     struct connection *conn = poll->data;
 
-    fd_set in, out, none;
-
-    FD_ZERO(&in);
-    FD_ZERO(&out);
-    FD_ZERO(&none);
     if (status < 0)
         conn->events = 0; /* libuv has stopped it; who reads finds the error */
-    if (conn->state == CONN_HEAD) {
+    if (conn->state == CONN_HEAD)
         door_look(conn, status < 0 || events & UV_DISCONNECT);
-    } else if (conn->state == CONN_BODY || conn->state == CONN_ANSWERING) {
-        /* What libuv saw, not what select() would: a full socket whose client is gone is ready for the one,
-         * not for the other, and would keep us awake. */
-        if (status < 0 || events & UV_READABLE)
-            FD_SET(conn->fd, &in);
-        if (status < 0 || events & UV_WRITABLE)
-            FD_SET(conn->fd, &out);
-        MHD_run_from_select(conn->server->daemon, &in, &out, &none);
-    }
+    else if (conn->state == CONN_BODY || conn->state == CONN_ANSWERING)
+        run_ready(conn, status < 0 || events & UV_READABLE, status < 0 || events & UV_WRITABLE);
     server_pump(conn->server);
 }
 
@@ -146,15 +150,10 @@ static void look_again(struct api_server *server, uint64_t now_ms)
     }
 }
 
-/* Shuts sockets down and tells libmicrohttpd that they are ready, so that it tries, fails and closes: a full
- * one would not become writable by being shut down. */
+/* A socket is shut down and libmicrohttpd told that it is ready, so that it tries, fails and closes: a full
+ * one does not become writable by being shut down. */
 static void expire(struct api_server *server, uint64_t now_ms)
 {
-    fd_set late, none;
-    bool has_late = false;
-
-    FD_ZERO(&late);
-    FD_ZERO(&none);
     for (int i = 0; i < API_CONNECTIONS_MAX; i++) {
         struct connection *conn = &server->connections[i];
         if (conn->state == CONN_FREE || conn->state == CONN_CLOSING || now_ms < conn->due_ms)
@@ -166,12 +165,9 @@ static void expire(struct api_server *server, uint64_t now_ms)
             door_close(conn);
         } else {
             shutdown(conn->fd, SHUT_RDWR);
-            FD_SET(conn->fd, &late);
-            has_late = true;
+            run_ready(conn, true, true);
         }
     }
-    if (has_late)
-        MHD_run_from_select(server->daemon, &late, &late, &none);
 }
 
 /* Polls each connection for what libmicrohttpd waits for. */
@@ -180,9 +176,9 @@ static void poll_connections(struct api_server *server)
     fd_set in, out, error;
     int max = -1;
 
-    FD_ZERO(&in);
-    FD_ZERO(&out);
-    FD_ZERO(&error);
+    memset(&in, 0, sizeof(in));
+    memset(&out, 0, sizeof(out));
+    memset(&error, 0, sizeof(error));
     MHD_get_fdset2(server->daemon, &in, &out, &error, &max, FD_SETSIZE);
     for (int i = 0; i < API_CONNECTIONS_MAX; i++) {
         struct connection *conn = &server->connections[i];

@@ -226,11 +226,10 @@ static void twenty_thousand_mutated_requests_are_survived(void **state)
 {
     static const char *const corpus[] = {
         "GET /v1/networks/a/ports/b HTTP/1.1\r\nHost: x\r\nAccept: */*\r\n\r\n",
-        "POST /v1/networks HTTP/1.1\r\nHost: x\r\nContent-Length: 70\r\n\r\n{\"name\": \"lab\", \"mode\": "
-        "\"shared\", "
-        "\"mtu\": 1500, \"ipv6\": {\"prefix\": null}}",
-        "PUT /v1/networks/a/ports/b HTTP/1.1\r\nHost: x\r\nContent-Length: 43\r\n\r\n"
-        "{\"static_addresses\": [\"52:54:00:12:34:56\"]}",
+        ("POST /v1/networks HTTP/1.1\r\nHost: x\r\nContent-Length: 70\r\n\r\n"
+         "{\"name\": \"lab\", \"mode\": \"shared\", \"mtu\": 1500, \"ipv6\": {\"prefix\": null}}"),
+        ("PUT /v1/networks/a/ports/b HTTP/1.1\r\nHost: x\r\nContent-Length: 43\r\n\r\n"
+         "{\"static_addresses\": [\"52:54:00:12:34:56\"]}"),
         "PATCH /v1/networks/a/ports/b HTTP/1.1\r\nHost: x\r\nContent-Length: 16\r\n\r\n{\"link\": \"down\"}",
         "DELETE /v1/networks/a/fdb HTTP/1.0\r\n\r\n",
     };
