@@ -169,15 +169,15 @@ int options_parse(struct options *ret_options, int argc, char **argv, char *ret_
     for (int i = 1; i < argc; i++) {
         const char *word = argv[i];
         const struct spelling *spelling = find_spelling(word);
-        const char *value = strchr(word, '=');
+        const char *equals = strchr(word, '=');
+        const char *value = equals ? equals + 1 : "";
         if (!spelling)
             return bad(ret_why, why_size, word[0] == '-' ? "unknown option" : "unexpected argument", word);
-        if (value)
-            value++;
-        else if (spelling->has_value)
-            value = ++i < argc ? argv[i] : NULL;
-        if (spelling->has_value && !value)
-            return bad(ret_why, why_size, "this option needs a value:", word);
+        if (spelling->has_value && !equals) {
+            if (++i >= argc)
+                return bad(ret_why, why_size, "this option needs a value:", word);
+            value = argv[i];
+        }
         const char *problem = take(ret_options, spelling->id, value);
         if (problem)
             return bad(ret_why, why_size, problem, value);

@@ -133,6 +133,7 @@ void rig_end(struct rig *rig)
         rig_signal(rig, SIGTERM);
         assert_int_equal(rig_wait(rig, 2000), 0);
     }
+    assert_false(rig_logged(rig, "Sanitizer")); /* of any role */
     rig_remove_folder(rig->base);
 }
 
