@@ -15,8 +15,8 @@ struct spec_error {
 };
 
 /* Each returns 0, or -1 with *ret_error filled. 'name' is the name from the URL or NULL (then "name" in the
- * object is required); a "name" that disagrees is an error. 'base' (may be NULL) gives values for absent fields,
- * else defaults. Combinations are checked by network_spec_check(). */
+ * object is required); a "name" that disagrees is an error.
+ * Absent fields have their defaults. Combinations are checked by network_spec_check(). */
 int network_spec_from_json(const json_t *object, const char *name, struct network_spec *ret_spec,
                            struct spec_error *ret_error);
 int port_spec_from_json(const json_t *object, const char *name, struct port_spec *ret_spec,
