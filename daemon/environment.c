@@ -41,8 +41,8 @@ static void close_inherited_fds(void)
         rewinddir(dir);
         const struct dirent *entry;
         while ((entry = readdir(dir))) {
-            int fd = atoi(entry->d_name);
-            if (fd > STDERR_FILENO && fd != dirfd(dir) && close(fd) == 0)
+            long fd = strtol(entry->d_name, NULL, 10); /* 0 for ".", which is kept */
+            if (fd > STDERR_FILENO && fd != dirfd(dir) && close((int)fd) == 0)
                 is_more = true;
         }
     }

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "io/link_internal.h"
+#include "io/piece.h"
 
 enum {
     TAP_IOV = 16,
@@ -91,10 +92,9 @@ static int write_frame(const struct link *link, const struct frame *frame)
 
     if (frame->n_rest >= TAP_IOV)
         return EMSGSIZE;
-    iov[0] = (struct iovec){.iov_base = (void *)(uintptr_t)frame->head, .iov_len = frame->head_len};
+    iov[0] = piece_of(frame->head, frame->head_len);
     for (uint32_t i = 0; i < frame->n_rest; i++)
-        iov[i + 1] =
-            (struct iovec){.iov_base = (void *)(uintptr_t)frame->rest[i].base, .iov_len = frame->rest[i].len};
+        iov[i + 1] = piece_of(frame->rest[i].base, frame->rest[i].len);
     return writev(link->fd, iov, (int)frame->n_rest + 1) < 0 ? errno : 0;
 }
 
