@@ -1,8 +1,9 @@
 /* api/api.h - what the daemon lets the HTTP API do
  *
  * The API parses, limits, checks and routes a request, then calls one function of struct api_ops, which the
- * control role fills. Each op answers exactly once, now or on a later turn, by one of the api_reply functions.
- * A call stays valid until it is answered, even when its client has gone (the answer is then dropped).
+ * control role fills. Each op answers exactly once, now or on a later turn, by one of the api_reply
+ * functions. A call stays valid until it is answered, even when its client has gone (the answer is then
+ * dropped).
  */
 #ifndef API_API_H
 #define API_API_H
@@ -18,11 +19,11 @@
 struct api_call;
 
 struct api_problem {
-    unsigned status;        /* 4xx or 5xx */
-    const char *title;      /* "Conflict"; NULL: the standard phrase of the status */
-    const char *detail;     /* a sentence: what is wrong */
-    const char *field;      /* JSON pointer of the offending field, or NULL */
-    const char *next_step;  /* what the caller can do, or NULL */
+    unsigned status;       /* 4xx or 5xx */
+    const char *title;     /* "Conflict"; NULL: the standard phrase of the status */
+    const char *detail;    /* a sentence: what is wrong */
+    const char *field;     /* JSON pointer of the offending field, or NULL */
+    const char *next_step; /* what the caller can do, or NULL */
 };
 
 /* Strings of 'problem' are copied. */
@@ -55,9 +56,10 @@ struct api_ops {
 
 struct api_server;
 
-/* Serves HTTP on the listening unix socket 'fd' (taken on success). 'ops' and 'ctx' must outlive it. Returns 0 or a
- * negative libuv code. */
-int api_server_open(struct api_server **ret_server, uv_loop_t *loop, int fd, const struct api_ops *ops, void *ctx);
+/* Serves HTTP on the listening unix socket 'fd' (taken on success). 'ops' and 'ctx' must outlive it. Returns
+ * 0 or a negative libuv code. */
+int api_server_open(struct api_server **ret_server, uv_loop_t *loop, int fd, const struct api_ops *ops,
+                    void *ctx);
 
 /* Stops accepting, answers open calls with 503, closes all connections; freed on a later turn. */
 void api_server_close(struct api_server *server);

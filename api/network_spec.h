@@ -18,7 +18,7 @@
 
 enum {
     NETWORKS_MAX = 64,
-    NETWORK_PORTS_MAX = 256,     /* uplink not counted */
+    NETWORK_PORTS_MAX = 256, /* uplink not counted */
     NETWORK_FORWARDS_MAX = 32,
     PORT_STATICS_MAX = 8,
 };
@@ -66,7 +66,7 @@ struct network_spec {
 
 struct port_spec {
     char name[PORT_NAME_SIZE];
-    bool enabled;  /* "link": "up" | "down" */
+    bool enabled; /* "link": "up" | "down" */
     bool isolated;
     uint32_t n_statics;
     uint64_t statics[PORT_STATICS_MAX]; /* "static_addresses": pinned to this port */

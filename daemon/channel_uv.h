@@ -18,7 +18,8 @@ int channel_uv_open(struct channel_uv **ret_channel, uv_loop_t *loop, int fd, ch
                     channel_uv_lost *on_lost, void *ctx);
 
 /* As channel_send(); failure is also reported by on_lost on a later turn. */
-int channel_uv_send(struct channel_uv *channel, uint16_t type, uint32_t id, const void *payload, uint32_t len, int fd);
+int channel_uv_send(struct channel_uv *channel, uint16_t type, uint32_t id, const void *payload, uint32_t len,
+                    int fd);
 
 /* Freed on a later turn of the loop; no callback comes after this. NULL is fine. */
 void channel_uv_close(struct channel_uv *channel);

@@ -51,9 +51,10 @@ static void finish(struct query_job *job, bool is_complete)
 static void *grow(struct query_job *job, void *array, size_t n_old, size_t n_new, size_t size)
 {
     void *grown = realloc(array, (n_old + n_new) * size);
-    if (!grown)
-        job->is_bad = true;
-    return grown ? grown : array;
+    if (grown)
+        return grown;
+    job->is_bad = true;
+    return array;
 }
 
 static void take_ports(struct query_job *job, const struct ports_page *page)

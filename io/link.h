@@ -59,7 +59,8 @@ void link_close(struct port *port, enum link_close how, const char *reason);
 struct link_status {
     enum link_kind kind;
     uint32_t queued_bytes;
-    uint64_t stalled_since_ms; /* uv_now() when it last took a frame while its queue is not empty; 0: not stalled */
+    uint64_t stalled_since_ms; /* uv_now() when it last took a frame while its queue is not empty; 0: not
+                                  stalled */
 };
 void link_status(const struct port *port, struct link_status *ret_status);
 

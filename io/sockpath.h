@@ -25,9 +25,9 @@ struct sockpath_id { /* what we made, to remove only that */
     ino_t ino;
 };
 
-/* Makes "<dir>/<name>". 'dir' is the absolute path of 'dir_fd' (for the length rule alone: the whole path must
- * fit sun_path). Returns the socket (close-on-exec), or a negative errno with *ret_why a sentence that names the path
- * and the next step; nothing is left behind then. */
+/* Makes "<dir>/<name>". 'dir' is the absolute path of 'dir_fd' (for the length rule alone: the whole path
+ * must fit sun_path). Returns the socket (close-on-exec), or a negative errno with *ret_why a sentence that
+ * names the path and the next step; nothing is left behind then. */
 int sockpath_make(int dir_fd, const char *dir, const char *name, const struct sockpath *want,
                   struct sockpath_id *ret_id, char *ret_why, size_t why_size);
 

@@ -1,7 +1,7 @@
 /* io/uplink.h - the contract of a network's way out
  *
- * An uplink is an fd that carries frames plus the facts about it; the network plugs the fd into a port of role
- * PORT_UPLINK by the link kind that fits (stream towards an uplink process, tap for a TAP). Who opens it
+ * An uplink is an fd that carries frames plus the facts about it; the network plugs the fd into a port of
+ * role PORT_UPLINK by the link kind that fits (stream towards an uplink process, tap for a TAP). Who opens it
  * differs: nobody (none), the monitor (tap), a process of its own (user; vmnet up to macOS 15).
  *
  * States: STARTING -> UP -> (lost) DEGRADED -> UP ...; FAILED when trying again is pointless until something
@@ -24,8 +24,8 @@ const char *uplink_state_name(enum uplink_state state); /* "starting", "up", "de
 #define UPLINK_IFNAME_SIZE 16
 
 struct uplink_facts {
-    uint64_t mac;      /* pinned in the forwarding database; 0: none of its own */
-    uint32_t mtu;      /* what it takes; 0: the network's */
+    uint64_t mac;                    /* pinned in the forwarding database; 0: none of its own */
+    uint32_t mtu;                    /* what it takes; 0: the network's */
     char ifname[UPLINK_IFNAME_SIZE]; /* the host interface, "" if there is none */
 };
 

@@ -43,10 +43,10 @@ struct frame_offload {
 };
 
 struct frame {
-    const uint8_t *head;               /* the first head_len bytes */
-    uint32_t len;                      /* the whole frame, without prefix and FCS */
-    uint32_t head_len;                 /* == len for a frame that lies in one piece */
-    const struct frame_segment *rest;  /* what follows head; NULL if n_rest is 0 */
+    const uint8_t *head;              /* the first head_len bytes */
+    uint32_t len;                     /* the whole frame, without prefix and FCS */
+    uint32_t head_len;                /* == len for a frame that lies in one piece */
+    const struct frame_segment *rest; /* what follows head; NULL if n_rest is 0 */
     uint32_t n_rest;
     struct frame_offload offload;
 };

@@ -15,9 +15,9 @@
 #include "switch/port.h"
 
 enum {
-    LAN_BATCH_MAX = 256,        /* frames of one lan_receive(); half of a port's queue of 512 */
+    LAN_BATCH_MAX = 256, /* frames of one lan_receive(); half of a port's queue of 512 */
     LAN_MTU_DEFAULT = 1500,
-    LAN_MTU_MIN = 576,          /* RFC 791: what every IPv4 host takes */
+    LAN_MTU_MIN = 576, /* RFC 791: what every IPv4 host takes */
     LAN_MTU_MAX = 65535,
 };
 

@@ -21,8 +21,8 @@ enum {
 
 /* What a source has waited lately. All zero is a fresh one. */
 struct pressure {
-    uint64_t slot_at;                    /* number of the slot that 'waited_us' ends in */
-    uint32_t waited_us[PRESSURE_SLOTS];  /* ring, by slot number modulo PRESSURE_SLOTS */
+    uint64_t slot_at;                   /* number of the slot that 'waited_us' ends in */
+    uint32_t waited_us[PRESSURE_SLOTS]; /* ring, by slot number modulo PRESSURE_SLOTS */
 };
 
 /* How long the source may wait now, in us: 0 (it may not) to PRESSURE_PAUSE_MAX_US. */

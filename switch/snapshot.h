@@ -21,18 +21,18 @@ struct port_snapshot {
     char kind[SNAPSHOT_KIND_SIZE]; /* "stream", "datagram", "tap", "user"; "" while nothing is plugged in */
     char via[SNAPSHOT_KIND_SIZE];  /* "path", "shared", "fd", "uplink"; "" likewise */
     bool is_uplink;
-    bool is_named;   /* made over the API or by the configuration; stays when its client leaves */
-    bool is_up;      /* has a client and is enabled */
+    bool is_named; /* made over the API or by the configuration; stays when its client leaves */
+    bool is_up;    /* has a client and is enabled */
     bool has_client;
     bool enabled;
     bool isolated;
-    bool persist;    /* an attached fd whose lease may end without it */
-    bool has_peer;   /* uid and gid hold */
+    bool persist;           /* an attached fd whose lease may end without it */
+    bool has_peer;          /* uid and gid hold */
     uint32_t uid, gid, pid; /* pid 0: unknown */
     uint64_t since_ms_ago;  /* in its state since */
     bool is_stalled;
-    uint64_t stalled_ms;    /* for so long, if it is */
-    uint32_t queued;        /* frames */
+    uint64_t stalled_ms; /* for so long, if it is */
+    uint32_t queued;     /* frames */
     uint32_t queued_bytes;
     uint32_t frame_max;
     uint32_t n_addresses;
