@@ -40,7 +40,7 @@ static void read_config(struct fake_control *control, int fd)
     char text[64] = "";
     ssize_t n = read(fd, text, sizeof(text) - 1);
     if (n > 5 && strncmp(text, "exit ", 5) == 0)
-        control->exit_code = atoi(text + 5);
+        control->exit_code = (int)strtol(text + 5, NULL, 10);
     lseek(fd, 0, SEEK_SET);
 }
 

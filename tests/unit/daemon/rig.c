@@ -64,11 +64,12 @@ void rig_spawn(struct rig *rig, void (*prepare)(void))
     close(fd);
     if (prepare)
         prepare();
-    const char *argv[] = {"vmswitchd",   "--runtime-dir", rig->runtime, "--state-dir", rig->state,
-                          "--log-level", "debug",         NULL,         rig->config,   NULL};
     if (rig->config[0])
-        argv[7] = "--config";
-    execv(FAKE_VMSWITCHD, (char *const *)(uintptr_t)argv);
+        execl(FAKE_VMSWITCHD, "vmswitchd", "--runtime-dir", rig->runtime, "--state-dir", rig->state,
+              "--log-level", "debug", "--config", rig->config, (char *)NULL);
+    else
+        execl(FAKE_VMSWITCHD, "vmswitchd", "--runtime-dir", rig->runtime, "--state-dir", rig->state,
+              "--log-level", "debug", (char *)NULL);
     _exit(127);
 }
 

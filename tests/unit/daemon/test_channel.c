@@ -216,16 +216,15 @@ static void a_peer_that_never_reads_ends_the_channel_not_us(void **state)
 
 static void random_bytes_never_do_harm(void **state)
 {
-    srand(1);
     for (int round = 0; round < 2000; round++) {
         struct seen seen = {.n = 0};
         unsigned char bytes[256];
         for (size_t i = 0; i < sizeof(bytes); i++)
-            bytes[i] = (unsigned char)rand();
+            bytes[i] = (unsigned char)random();
         memcpy(bytes, &good, sizeof(good));
-        for (int i = rand() % 3; i > 0; i--)
-            bytes[(unsigned)rand() % sizeof(good)] ^= (unsigned char)(1 << rand() % 8);
-        socket_send_fd(raw, bytes, 1 + (size_t)rand() % sizeof(bytes), rand() % 2 ? STDERR_FILENO : -1);
+        for (long i = random() % 3; i > 0; i--)
+            bytes[(unsigned)random() % sizeof(good)] ^= (unsigned char)(1 << random() % 8);
+        socket_send_fd(raw, bytes, 1 + (size_t)random() % sizeof(bytes), random() % 2 ? STDERR_FILENO : -1);
         receive(a, &seen);
         tear_down(state);
         set_up(state);

@@ -24,7 +24,8 @@ static void a_size_is_valid_for_its_own_type_alone(void **state)
 static void every_type_has_a_size_that_fits_and_a_name(void **state)
 {
     (void)state;
-    for (uint16_t type = MSG_NONE + 1; type < MSG_N; type++) {
+    for (unsigned t = MSG_NONE + 1; t < MSG_N; t++) {
+        const uint16_t type = (uint16_t)t;
         unsigned n_sizes = 0;
         for (uint32_t len = 0; len <= CHANNEL_PAYLOAD_MAX; len++)
             n_sizes += message_size_is_valid(type, len);

@@ -390,7 +390,7 @@ static void requests_outside_the_rules_are_refused(void **state)
 static void fill_randomly(unsigned char *bytes, size_t len)
 {
     for (size_t i = 0; i < len; i++)
-        bytes[i] = (unsigned char)rand();
+        bytes[i] = (unsigned char)random();
 }
 
 /* A request as it should be, with a few bytes changed. */
@@ -407,17 +407,17 @@ static void send_mutated(void)
     } payload;
     static const uint32_t sizes[] = {sizeof(payload.start), sizeof(payload.stop), sizeof(payload.bind),
                                      sizeof(payload.unbind), sizeof(payload.tap)};
-    unsigned i = (unsigned)rand() % 5;
+    unsigned i = (unsigned)random() % 5;
     memset(&payload, 0, sizeof(payload));
     if (i < 2)
         payload.start =
             (struct child_start){.child = {.role = ROLE_NETWORK, .name = "one"}, .uid = 4711, .gid = 4711};
     else
         payload.bind = (struct bind_request){.network = "one", .port = "vm", .uid = desk_uid()};
-    if (rand() % 4 == 0)
+    if (random() % 4 == 0)
         fill_randomly(payload.bytes, sizes[i]);
-    for (int k = rand() % 4; k > 0; k--)
-        payload.bytes[(unsigned)rand() % sizes[i]] = (unsigned char)rand();
+    for (long k = random() % 4; k > 0; k--)
+        payload.bytes[(unsigned)random() % sizes[i]] = (unsigned char)random();
     desk_send(&desk, types[i], payload.bytes, sizes[i]);
 }
 
@@ -426,7 +426,6 @@ static void random_requests_do_no_harm(void **state)
 {
     (void)state;
     pid_t control = rig_control_pid(&rig);
-    srand(4711);
     for (int i = 0; i < 3000; i++) {
         send_mutated();
         if (i % 50 == 0) { /* let the answers in */
@@ -459,7 +458,6 @@ static void garbage_restarts_control_alone(void **state)
     unsigned char garbage[512];
     pid_t network = 0;
     assert_int_equal(desk_start(&desk, ROLE_NETWORK, "one", &network, NULL), 0);
-    srand(42);
     for (int i = 0; i < 4; i++) {
         pid_t control = rig_control_pid(&rig);
         assert_true(control > 0);
