@@ -127,53 +127,61 @@ static bool run_client(const struct client *client)
     return WIFSIGNALED(status);
 }
 
-int main(int argc, char **argv)
+struct plan {
+    const char *how;
+    unsigned times, seed;
+};
+
+/* False: wrong usage. */
+static bool read_options(int argc, char **argv, struct plan *plan, struct client *client)
 {
     static const struct option options[] = {{"how", required_argument, NULL, 'h'},
                                             {"times", required_argument, NULL, 't'},
                                             {"seed", required_argument, NULL, 's'},
                                             {"reads", no_argument, NULL, 'r'},
                                             {NULL, 0, NULL, 0}};
-    struct client client = {.is_killed = true};
-    const char *how = "killed";
-    unsigned times = 100, seed = 1;
     int c;
 
     while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
-        switch (c) {
-        case 'h':
-            how = optarg;
-            break;
-        case 't':
-            times = (unsigned)strtoul(optarg, NULL, 10);
-            break;
-        case 's':
-            seed = (unsigned)strtoul(optarg, NULL, 10);
-            break;
-        case 'r':
-            client.reads = true;
-            break;
-        default:
-            return 1;
-        }
+        if (c == 'h')
+            plan->how = optarg;
+        else if (c == 't')
+            plan->times = (unsigned)strtoul(optarg, NULL, 10);
+        else if (c == 's')
+            plan->seed = (unsigned)strtoul(optarg, NULL, 10);
+        else if (c == 'r')
+            client->reads = true;
+        else
+            return false;
     }
     if (optind >= argc)
+        return false;
+    client->path = argv[optind];
+    client->is_stream = !strstr(client->path, ".dgram");
+    return true;
+}
+
+int main(int argc, char **argv)
+{
+    struct client client = {.is_killed = true};
+    struct plan plan = {.how = "killed", .times = 100, .seed = 1};
+
+    if (!read_options(argc, argv, &plan, &client))
         return 1;
-    client.path = argv[optind];
-    client.is_stream = !strstr(client.path, ".dgram");
+    bool is_mixed = strcmp(plan.how, "mixed") == 0;
     umask(0); /* the switch may run as another user and must be able to answer our datagram sockets */
-    srandom(seed);
-    for (unsigned i = 0; i < times; i++) {
+    srandom(plan.seed);
+    for (unsigned i = 0; i < plan.times; i++) {
         client.index = i;
-        client.is_killed = strcmp(how, "killed") == 0 || (strcmp(how, "mixed") == 0 && random() % 2);
+        client.is_killed = strcmp(plan.how, "killed") == 0 || (is_mixed && random() % 2);
         client.bytes = (size_t)random() % (FRAMES * (4 + FRAME) + 1);
-        if (strcmp(how, "mixed") == 0 && random() % 8 == 0)
+        if (is_mixed && random() % 8 == 0)
             client.bytes = 0;
         if (!run_client(&client)) {
-            fprintf(stderr, "churn: client %u of %u: %s\n", i, times, strerror(errno));
+            fprintf(stderr, "churn: client %u of %u: %s\n", i, plan.times, strerror(errno));
             return 1;
         }
     }
-    printf("{\"clients\":%u,\"seed\":%u}\n", times, seed);
+    printf("{\"clients\":%u,\"seed\":%u}\n", plan.times, plan.seed);
     return 0;
 }

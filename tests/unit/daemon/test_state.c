@@ -289,8 +289,8 @@ static void a_damaged_file_is_set_aside_and_costs_no_other(void **unused)
 static void a_file_that_says_something_else_is_damaged(void **unused)
 {
     static const char *const bad[] = {
-        "{\"network\": {\"name\": \"b\"}, \"owner\": {\"uid\": 1, \"gid\": 1}, \"ports\": []}", /* another
-                                                                                                   name */
+        /* another name */
+        "{\"network\": {\"name\": \"b\"}, \"owner\": {\"uid\": 1, \"gid\": 1}, \"ports\": []}",
         "{\"network\": {\"name\": \"a\"}, \"owner\": {\"uid\": 1, \"gid\": 1}}",
         "{\"network\": {\"name\": \"a\"}, \"owner\": {\"uid\": 1, \"gid\": 1}, \"ports\": {}}",
         "{\"network\": {\"name\": \"a\"}, \"owner\": {\"uid\": 1, \"gid\": 1}, \"ports\": [], \"x\": 1}",
@@ -298,8 +298,8 @@ static void a_file_that_says_something_else_is_damaged(void **unused)
         "{\"network\": {\"name\": \"a\"}, \"owner\": {\"uid\": 1, \"gid\": 4294967295}, \"ports\": []}",
         "{\"network\": {\"name\": \"a\"}, \"owner\": {\"uid\": 1, \"gid\": \"1\"}, \"ports\": []}",
         "{\"network\": {\"name\": \"a\", \"mtu\": 1}, \"owner\": {\"uid\": 1, \"gid\": 1}, \"ports\": []}",
-        "{\"network\": {\"name\": \"a\"}, \"owner\": {\"uid\": 1, \"gid\": 1},"
-        "\"ports\": [{\"name\": \"p\"}, {\"name\": \"p\"}]}",
+        ("{\"network\": {\"name\": \"a\"}, \"owner\": {\"uid\": 1, \"gid\": 1},"
+         "\"ports\": [{\"name\": \"p\"}, {\"name\": \"p\"}]}"),
         "[]",
     };
     struct state *state = open_state();

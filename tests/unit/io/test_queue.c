@@ -144,7 +144,7 @@ static void as_datagrams_it_gives_record_by_record(void **state)
     static uint8_t record[BYTES_MAX];
     struct resume *resume = make();
     struct queue *queue = &resume->out;
-    uint32_t lens[FRAMES_MAX];
+    uint32_t lens[FRAMES_MAX] = {0};
     unsigned n = 0;
     struct frame_segment rest[2];
 
