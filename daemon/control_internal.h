@@ -159,6 +159,8 @@ void managed_send(struct managed *m, uint16_t type, const void *payload, uint32_
 int managed_save(struct managed *m);
 int managed_forget_state(struct managed *m);
 void managed_free_all(struct control *control);
+/* A sentence for a status of waitpid(): "its process died (Killed)". */
+void control_describe_exit(int status, char *why, size_t size);
 
 /* What a put of a named port does in a running network: order, two sockets. 'on_done' gets 0 or a status and
  * a sentence. */

@@ -498,6 +498,14 @@ void managed_delete(struct managed *m, struct api_call *call)
     managed_stop(m);
 }
 
+void control_describe_exit(int status, char *why, size_t size)
+{
+    if (WIFSIGNALED(status))
+        snprintf(why, size, "its process died (%s)", strsignal(WTERMSIG(status)));
+    else
+        snprintf(why, size, "its process ended (exit code %d)", WEXITSTATUS(status));
+}
+
 void managed_exited(struct managed *m, const struct child_exited *exited)
 {
     char why[MESSAGE_WHY_SIZE];
@@ -506,10 +514,7 @@ void managed_exited(struct managed *m, const struct child_exited *exited)
     close_channel(m);
     m->pid = 0;
     if (m->phase != PHASE_STOPPING) {
-        if (WIFSIGNALED(exited->status))
-            snprintf(why, sizeof(why), "its process died (%s)", strsignal(WTERMSIG(exited->status)));
-        else
-            snprintf(why, sizeof(why), "its process ended (exit code %d)", WEXITSTATUS(exited->status));
+        control_describe_exit(exited->status, why, sizeof(why));
         set_failure(m, why);
         refuse_all(m, 503, why);
     }

@@ -5,10 +5,8 @@
  */
 #include "daemon/control_internal.h"
 
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 static void report(struct managed *m, enum uplink_state state, const char *reason)
@@ -184,10 +182,7 @@ void uplink_exited(struct managed *m, const struct child_exited *exited)
         return;
     close_channel(m);
     m->up.pid = 0;
-    if (WIFSIGNALED(exited->status))
-        snprintf(why, sizeof(why), "its process died (%s)", strsignal(WTERMSIG(exited->status)));
-    else
-        snprintf(why, sizeof(why), "its process ended (exit code %d)", WEXITSTATUS(exited->status));
+    control_describe_exit(exited->status, why, sizeof(why));
     if (m->phase == PHASE_STOPPING)
         return;
     log_warn("network %s: uplink: %s", m->spec.name, why);
