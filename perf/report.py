@@ -2,7 +2,8 @@
 
 A ratio is the candidate's median over its reference's median, from the same interleaved run; the spread is the
 quartiles of the ratios taken pair by pair (same repetition). Of lost, reordered and corrupt frames the worst of all
-repetitions counts, never the median.
+repetitions counts, never the median. Runs that something else disturbed are left out of medians and ratios wherever
+there are at least two others: on a machine that others work on, they tell how busy those were.
 """
 import statistics
 
@@ -12,6 +13,12 @@ CHECKS = ("lost", "reordered", "corrupt", "foreign")
 def of(runs, candidate, test):
     """The runs of one candidate in one test, by repetition."""
     return {r["repetition"]: r["result"] for r in runs if (r["candidate"], r["test"]) == (candidate, test)}
+
+
+def fit(results):
+    """Those of the results that nothing disturbed; all, if fewer than two are left."""
+    good = {i: r for i, r in results.items() if not r["is_disturbed"]}
+    return good if len(good) >= 2 else results
 
 
 def quartiles(values):
@@ -24,10 +31,12 @@ def quartiles(values):
 
 def ratio(runs, what, candidate, test, reference):
     """(median / median, lower quartile, upper quartile of the pairs), or None if there is nothing to compare."""
-    a, b = of(runs, candidate, test), of(runs, *reference)
-    pairs = [a[i][what] / b[i][what] for i in a if i in b and b[i].get(what)]
-    if not pairs:
+    a, b = fit(of(runs, candidate, test)), fit(of(runs, *reference))
+    if not a or not b:
         return None
+    pairs = [a[i][what] / b[i][what] for i in a if i in b and b[i].get(what)]
+    if not pairs:  # no repetition in which both were left alone
+        pairs = [x[what] / y[what] for x in a.values() for y in b.values() if y.get(what)]
     low, _, high = quartiles(pairs)
     middle = statistics.median(r[what] for r in a.values()) / statistics.median(r[what] for r in b.values())
     return middle, low, high
@@ -44,7 +53,7 @@ def rows(runs, targets, tests):
             row = {"test": test, "candidate": name, "repetitions": len(results)}
             for what in ("pps", "gbps", "ns_per_frame", "switch_busy", "own_busy") + (
                     ("rtt_p50_us", "rtt_p99_us") if latency else ()):
-                row[what] = statistics.median(r[what] for r in results)
+                row[what] = statistics.median(r[what] for r in fit(of(runs, name, test)).values())
             for what in CHECKS:
                 row[what] = max(r[what] for r in results)
             row["disturbed"] = sum(r["is_disturbed"] for r in results)

@@ -60,7 +60,7 @@ TESTS = {
 LEVELS = {"quick": 0, "default": 1, "full": 2}
 REPETITIONS = {"quick": 3, "default": 5, "full": 15}
 # How long to wait for quiet before a run, and how often to repeat one that something else disturbed.
-PATIENCE = {"quick": (2, 1), "default": (10, 4), "full": (20, 4)}
+PATIENCE = {"quick": (2, 2), "default": (10, 4), "full": (20, 4)}
 
 
 class Failed(Exception):
