@@ -2,7 +2,7 @@
 #include "daemon/network_internal.h"
 
 #include <stdio.h>
-#include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "io/socket.h"
@@ -18,6 +18,27 @@ static void on_lease_end(void *ctx)
         link_close(&np->port, LINK_CLOSE_DRAIN, "its lease ended");
     else
         network_drop_port(np, LINK_CLOSE_DRAIN, "its lease ended");
+}
+
+/* The inode of a socket, which all its descriptors share; 0 if it cannot be had. */
+static ino_t inode_of(int fd)
+{
+    struct stat status;
+    return fstat(fd, &status) == 0 ? status.st_ino : 0;
+}
+
+static bool holds(const struct network_port *list, ino_t inode)
+{
+    for (const struct network_port *np = list; np; np = np->next)
+        if (np->inode == inode)
+            return true;
+    return false;
+}
+
+/* Two ports on one socket would write into each other's frames; one that is being closed still reads it. */
+static bool is_plugged_already(const struct network *network, ino_t inode)
+{
+    return inode && (holds(network->ports, inode) || holds(network->leaving, inode));
 }
 
 /* Opens the link in the port that was asked for, or in a new one. 'fd' is taken. NULL: *ret_done says why. */
@@ -51,8 +72,12 @@ void network_attach(struct network *network, const struct attach_order *order, i
     enum link_kind kind;
     struct network_port *np = NULL;
     network_done(ret_done, 0, "");
-    int r = socket_check(data_fd, &kind);
-    if (r == 0) {
+    const int r = socket_check(data_fd, &kind);
+    const ino_t inode = inode_of(data_fd);
+    if (r == 0 && is_plugged_already(network, inode)) {
+        network_done(ret_done, 409, "this socket is plugged into the network already");
+        close(data_fd);
+    } else if (r == 0) {
         np = plug_in(network, order->port, data_fd, kind, ret_done);
     } else {
         network_done(ret_done, 422, socket_check_message(r));
@@ -64,6 +89,7 @@ void network_attach(struct network *network, const struct attach_order *order, i
         return;
     }
     snprintf(ret_done->port, sizeof(ret_done->port), "%s", np->port.name);
+    np->inode = inode;
     np->peer = order->peer; /* who attached it; a socketpair's own credentials say the same or less */
     np->persist = order->persist;
     if (lease_fd >= 0)

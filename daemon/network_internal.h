@@ -2,6 +2,8 @@
 #ifndef DAEMON_NETWORK_INTERNAL_H
 #define DAEMON_NETWORK_INTERNAL_H
 
+#include <sys/types.h>
+
 #include "daemon/network.h"
 #include "io/link.h"
 #include "io/listener.h"
@@ -22,6 +24,7 @@ struct network_port {
     bool persist;
     enum port_via via;
     struct peer peer;
+    ino_t inode;       /* of a passed socket, while it is plugged in; 0: none */
     uint64_t since_ms; /* uv_now() of the last change of state */
     char problem[SNAPSHOT_REASON_SIZE];
 

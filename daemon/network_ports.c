@@ -107,8 +107,10 @@ void network_set_client(struct network_port *np, enum port_via via)
 {
     np->via = via;
     np->since_ms = uv_now(np->network->loop);
-    if (via == VIA_NONE)
-        np->peer = (struct peer){.is_known = false};
+    if (via != VIA_NONE)
+        return;
+    np->peer = (struct peer){.is_known = false};
+    np->inode = 0;
 }
 
 /* A stream or datagram link is closed; the port is unplugged. */

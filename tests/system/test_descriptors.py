@@ -92,6 +92,19 @@ def test_D03_a_socket_whose_peer_has_gone(daemon, quiet, kind):
         wait_for(lambda: len(daemon.ports("lab")) == 1, what="one port being left")
 
 
+@pytest.mark.parametrize("kind", ["stream", "datagram"])
+def test_D04_one_socket_is_not_plugged_in_twice(daemon, quiet, kind):
+    ours, theirs = pair(socket.SOCK_STREAM if kind == "stream" else socket.SOCK_DGRAM)
+    with ours, theirs:
+        first = Lease(daemon, {"network": "lab"}, [theirs.fileno()])
+        second = Lease(daemon, {"network": "lab"}, [theirs.fileno()])
+        assert first.answer["port"] and second.answer["status"] == 409, second.answer
+        assert list(daemon.ports("lab")) == [first.answer["port"]]
+        second.close()
+        first.close()
+    settles(daemon, quiet)
+
+
 @pytest.mark.parametrize("count", [0, 2, 3, 16, 100, 253])
 def test_D06_any_number_of_descriptors_but_one_is_refused(daemon, quiet, count):
     ours, theirs = pair()
