@@ -92,6 +92,7 @@ struct managed {
     int32_t pid;
     struct channel_uv *channel;
     char failure[MESSAGE_WHY_SIZE]; /* why it does not run, "" if it does */
+    unsigned refusal;               /* the status that its waiters get once it has stopped; 0: none */
     bool is_refused; /* the failure is of its making (a path, a group): trying again is pointless */
     bool is_new;     /* has not run yet since it was asked for */
     bool has_before; /* was changed and has not run since: if that is refused, 'before' comes back */

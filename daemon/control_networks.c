@@ -322,7 +322,7 @@ static void on_started_whole(struct task *task)
         return; /* it died meanwhile: managed_exited() goes on */
     if (task->status) {
         set_failure(m, task->why);
-        refuse_all(m, task->status, task->why);
+        m->refusal = task->status; /* told when nothing of it is left */
         take_back(m, task->status);
         managed_stop(m);
         return;
@@ -460,17 +460,19 @@ static void forget(struct managed *m)
 static void after_stop(struct managed *m)
 {
     m->phase = PHASE_STOPPED;
-    if (m->delete_when_stopped) {
+    if (m->delete_when_stopped || m->restart_at_once || m->is_refused)
         managed_unbind(m, "");
+    if (m->refusal) {
+        refuse_all(m, m->refusal, m->failure);
+        m->refusal = 0;
+    }
+    if (m->delete_when_stopped) {
         log_info("network %s: deleted", m->spec.name);
         forget(m);
     } else if (m->restart_at_once) {
         m->restart_at_once = false;
-        managed_unbind(m, "");
         managed_start(m);
-    } else if (m->is_refused) {
-        managed_unbind(m, "");
-    } else {
+    } else if (!m->is_refused) {
         retry_later(m);
     }
 }
