@@ -27,7 +27,8 @@
 enum { FRAMES = 8, FRAME = 700, CONNECT_TRIES = 500 };
 
 struct client {
-    const char *path;
+    const char *path,
+        *local; /* where it binds, if it is a datagram client: a VM that comes back to its place */
     bool is_stream, is_killed, reads;
     unsigned index;
     size_t bytes; /* it sends before it goes */
@@ -45,7 +46,7 @@ static int connect_to(const struct client *client)
 
     snprintf(address.sun_path, sizeof(address.sun_path), "%s", client->path);
     if (fd >= 0 && !client->is_stream) {
-        snprintf(local.sun_path, sizeof(local.sun_path), "/tmp/churn-%d.client", (int)getpid());
+        snprintf(local.sun_path, sizeof(local.sun_path), "%s", client->local);
         unlink(local.sun_path);
         if (bind(fd, (struct sockaddr *)&local, sizeof(local)) < 0)
             return -1;
@@ -118,12 +119,6 @@ static bool run_client(const struct client *client)
         _exit(live_and_go(client) ? 0 : 1);
     if (pid < 0 || waitpid(pid, &status, 0) != pid)
         return false;
-    if (!client->is_stream) {
-        char local[108];
-
-        snprintf(local, sizeof(local), "/tmp/churn-%d.client", (int)pid);
-        unlink(local);
-    }
     return WIFSIGNALED(status);
 }
 
@@ -165,7 +160,10 @@ int main(int argc, char **argv)
 {
     struct client client = {.is_killed = true};
     struct plan plan = {.how = "killed", .times = 100, .seed = 1};
+    char local[64];
 
+    snprintf(local, sizeof(local), "/tmp/churn-%d.client", (int)getpid());
+    client.local = local;
     if (!read_options(argc, argv, &plan, &client))
         return 1;
     bool is_mixed = strcmp(plan.how, "mixed") == 0;
@@ -182,6 +180,7 @@ int main(int argc, char **argv)
             return 1;
         }
     }
+    unlink(local);
     printf("{\"clients\":%u,\"seed\":%u}\n", plan.times, plan.seed);
     return 0;
 }

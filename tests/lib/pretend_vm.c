@@ -40,6 +40,7 @@ struct vm {
     char name[40];
     uint8_t mac[6];
     bool was_stalled; /* ever: nothing is expected of it */
+    bool has_left;    /* by "close": the switch has not thrown it out */
     bool heard[VMS_MAX];
     unsigned n_heard;
     uint64_t received, hellos, foreign, corrupt, alien, runts;
@@ -237,7 +238,7 @@ static void command(char *line)
         vm->end.options.stall = false;
         vm->resumed_ns = traffic_now_ns();
     } else if (strcmp(verb, "close") == 0) {
-        vm->was_stalled = true;
+        vm->was_stalled = vm->has_left = true;
         endpoint_close(&vm->end);
     }
 }
@@ -278,12 +279,10 @@ static void turn(bool takes_commands)
     polls[n_vms] = (struct pollfd){.fd = takes_commands ? STDIN_FILENO : -1, .events = POLLIN};
     poll(polls, n_vms + 1, 1);
     for (unsigned i = 0; i < n_vms; i++) {
-        bool was_open = vms[i].end.fd >= 0;
-
         endpoint_flush(&vms[i].end);
         if (polls[i].revents)
             endpoint_read(&vms[i].end, on_frame, &vms[i]);
-        if (was_open && vms[i].end.fd < 0)
+        if (vms[i].end.fd < 0 && !vms[i].has_left && !vms[i].closed_ms)
             vms[i].closed_ms = ms_since(started_ns) + 1;
     }
     if (polls[n_vms].revents)

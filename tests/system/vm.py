@@ -146,9 +146,20 @@ class DatagramVm(Vm):
             os.chmod(self.local, 0o666)
             self.remote = str(path_or_socket) if unconnected else None
             if not unconnected:
-                self.socket.connect(str(path_or_socket))
+                self._connect(str(path_or_socket))
         if greets:
             self.send(b"VFKT")
+
+    def _connect(self, path):
+        """While a path is connected to its last client, which may have died unseen, the kernel refuses others (EPERM)."""
+        deadline = time.monotonic() + 10
+        while True:
+            try:
+                return self.socket.connect(path)
+            except PermissionError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
 
     def close(self):
         super().close()
