@@ -33,7 +33,7 @@ build_it() {
     "$root/etc/install-deps.sh" build "$@" || fail "not everything could be installed; see above"
     say "all there"
     step "2 Building into build/release"
-    cd "$root"
+    cd "$root" && mkdir -p build
     # A folder configured before keeps its generator.
     local generator=()
     [ -f "$build/CMakeCache.txt" ] || generator=(-G Ninja)
