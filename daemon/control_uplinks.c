@@ -12,7 +12,7 @@
 static void report(struct managed *m, enum uplink_state state, const char *reason)
 {
     struct uplink_report message = {.state = state};
-    snprintf(message.reason, sizeof(message.reason), "%s", reason);
+    snprintf(message.reason, sizeof(message.reason), "%.*s", (int)sizeof(message.reason) - 1, reason);
     managed_send(m, MSG_UPLINK_REPORT, &message, sizeof(message), -1);
 }
 

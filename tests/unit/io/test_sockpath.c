@@ -68,7 +68,8 @@ static unsigned count_entries(void)
 static int connect_to(const char *name, int type)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
-    snprintf(address.sun_path, sizeof(address.sun_path), "%s", path_of(name));
+    snprintf(address.sun_path, sizeof(address.sun_path), "%.*s", (int)sizeof(address.sun_path) - 1,
+             path_of(name));
     int fd = socket(AF_UNIX, type | SOCK_CLOEXEC, 0);
     if (connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0)
         return fd;
