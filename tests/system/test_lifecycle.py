@@ -149,14 +149,16 @@ def test_T18_networks_come_and_go_without_a_trace(daemon):
     daemon.ask("DELETE", "/v1/networks/warm")
     wait_for(lambda: set(daemon.children()) == {"control"}, what="the process being gone")
     control = daemon.children()["control"]
-    before = fds_of(control), fds_of(daemon.pid), len(os.listdir(f"/proc/{control}/task"))
+    counts = lambda: (fds_of(control), fds_of(daemon.pid), len(os.listdir(f"/proc/{control}/task")))
+    before = counts()
     for i in range(10 if IS_SANITIZED else 50):
         daemon.create(f"n{i}")
         with StreamVm(daemon.path(f"n{i}.stream"), mac(i)) as vm:
             vm.hello()
         daemon.ask("DELETE", f"/v1/networks/n{i}")
     wait_for(lambda: set(daemon.children()) == {"control"}, what="the processes being gone")
-    wait_for(lambda: (fds_of(control), fds_of(daemon.pid), len(os.listdir(f"/proc/{control}/task"))) == before, what="the same descriptors")
+    # Fewer is fine: the first count may have come before the last of "warm" was closed.
+    wait_for(lambda: all(now <= then for now, then in zip(counts(), before)), what=f"no more descriptors and threads than {before}")
     assert set(daemon.leftovers()) == {"api.sock", "attach.sock"}
 
 
@@ -373,7 +375,7 @@ def test_M01_coming_and_going_leaks_nothing(daemon, net):
     time.sleep(0.5)
     before, memory = settled(), rss_kib(pid) + rss_kib(control)
     round_of(times)
-    wait_for(lambda: settled() == before, what=f"the descriptors being {before} again")
+    wait_for(lambda: all(now <= then for now, then in zip(settled(), before)), what=f"no more descriptors than {before}")
     assert rss_kib(pid) + rss_kib(control) - memory <= 1024 or IS_SANITIZED
 
 
