@@ -384,6 +384,14 @@ static int compare_u32(const void *a, const void *b)
     return (*x > *y) - (*x < *y);
 }
 
+/* Of the sorted times; 100 is the longest. */
+static double rtt_us(const struct bench *b, unsigned percent)
+{
+    uint64_t at = (b->n_rtts - 1) * percent / 100;
+
+    return b->rtts_ns[at] / 1e3;
+}
+
 static void sum_up(const struct bench *b, struct result *result)
 {
     for (unsigned i = 0; i < b->n_flows; i++) {
@@ -406,9 +414,9 @@ static void sum_up(const struct bench *b, struct result *result)
     result->n_rtts = b->n_rtts;
     if (b->n_rtts > 0) {
         qsort(b->rtts_ns, b->n_rtts, sizeof(*b->rtts_ns), compare_u32);
-        result->rtt_p50_us = b->rtts_ns[b->n_rtts / 2] / 1e3;
-        result->rtt_p99_us = b->rtts_ns[b->n_rtts * 99 / 100] / 1e3;
-        result->rtt_max_us = b->rtts_ns[b->n_rtts - 1] / 1e3;
+        result->rtt_p50_us = rtt_us(b, 50);
+        result->rtt_p99_us = rtt_us(b, 99);
+        result->rtt_max_us = rtt_us(b, 100);
     }
 }
 
@@ -424,4 +432,12 @@ void bench_run(const struct plan *plan, struct result *result)
     measure(&b, result);
     drain(&b);
     sum_up(&b, result);
+    for (unsigned i = 0; i < b.n_flows; i++)
+        flow_deinit(&b.flows[i]);
+    for (unsigned i = 0; i < b.n_ports; i++)
+        port_close(&b.ports[i]);
+    close(b.epoll);
+    free(b.rtts_ns);
+    free(b.flows);
+    free(b.ports);
 }

@@ -29,6 +29,12 @@ void flow_init(struct flow *flow, uint32_t id, const struct frame_shape *shape, 
     }
 }
 
+void flow_deinit(struct flow *flow)
+{
+    free(flow->burst.bytes);
+    free(flow->seen);
+}
+
 static uint64_t in_flight(const struct flow *flow)
 {
     uint64_t slowest = UINT64_MAX;

@@ -45,9 +45,11 @@ struct flow {
     unsigned n_seen;
 };
 
-/* The flow keeps 'from'; memory is kept until the program ends. */
+/* The flow borrows 'from'. */
 void flow_init(struct flow *flow, uint32_t id, const struct frame_shape *shape, struct port *from,
                unsigned n_ports);
+
+void flow_deinit(struct flow *flow);
 
 /* True if a send call would make sense now. 'is_stopped': only a begun burst counts. */
 bool flow_is_ready(struct flow *flow, uint64_t now_ns, bool is_stopped);

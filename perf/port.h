@@ -45,6 +45,8 @@ typedef void port_frame_fn(void *arg, struct port *port, const uint8_t *frame, s
 /* Plugs the port in. 'client_dir' is where datagram clients bind their own paths. 'sndbuf' 0: the default. */
 void port_open(struct port *port, const char *spec, unsigned index, const char *client_dir, int sndbuf);
 
+void port_close(struct port *port);
+
 /* One send call for what is left of the burst. False when the kernel did not take everything. */
 bool port_send(struct port *port, struct burst *burst);
 

@@ -32,7 +32,7 @@ static struct sockaddr_un address_of(const char *path)
 
     if (strlen(path) >= sizeof(address.sun_path))
         errx(1, "%s: too long for a socket's path", path);
-    strcpy(address.sun_path, path);
+    memcpy(address.sun_path, path, strlen(path) + 1);
     return address;
 }
 
@@ -230,4 +230,12 @@ void port_open(struct port *port, const char *spec, unsigned index, const char *
     port->in = port->is_stream ? malloc(IN_SIZE) : NULL;
     if (port->is_stream && port->in == NULL)
         err(1, "malloc");
+}
+
+void port_close(struct port *port)
+{
+    close(port->fd);
+    if (port->lease_fd >= 0)
+        close(port->lease_fd);
+    free(port->in);
 }

@@ -32,13 +32,20 @@ enum {
     EVENTS_MAX = 256
 };
 
+/* Of one port; only what is used is ever touched. */
+struct memory {
+    struct mmsghdr slots[SLOTS];
+    struct iovec parts[SLOTS];
+    uint8_t bytes[SLOTS * SLOT_SIZE]; /* a stream uses READ_SIZE of it */
+};
+
 struct port {
     int fd; /* the listener until the client is there (stream) */
     bool is_open;
     bool is_held;    /* its destination is full: not read */
     bool is_awaited; /* somebody waits until it is writable */
     struct port *peer;
-    uint8_t *bytes; /* what came from this port and is not sent yet */
+    uint8_t *bytes; /* what came from this port and is not sent yet: into its memory */
     size_t len;     /* stream: bytes in 'bytes' */
     size_t ready;   /* stream: of them, whole frames, 'sent' of which are gone */
     size_t sent;
@@ -48,6 +55,7 @@ struct port {
 };
 
 static struct port ports[PORTS_MAX];
+static struct memory *memories;
 static int epoll;
 static int sndbuf;
 static volatile uint8_t touched; /* keeps the compiler from leaving out the reading of addresses */
@@ -194,11 +202,6 @@ static void datagram_read(struct port *from)
 
 static void datagram_prepare(struct port *port)
 {
-    port->slots = calloc(SLOTS, sizeof(*port->slots));
-    port->parts = calloc(SLOTS, sizeof(*port->parts));
-    port->bytes = malloc((size_t)SLOTS * SLOT_SIZE);
-    if (port->slots == NULL || port->parts == NULL || port->bytes == NULL)
-        err(1, "malloc");
     for (unsigned i = 0; i < SLOTS; i++) {
         port->parts[i].iov_base = port->bytes + (size_t)i * SLOT_SIZE;
         port->slots[i].msg_hdr = (struct msghdr){.msg_iov = &port->parts[i], .msg_iovlen = 1};
@@ -215,12 +218,14 @@ static void port_bind(struct port *port, const char *dir, unsigned index, bool i
     if (len < 0 || len >= (int)sizeof(address.sun_path))
         errx(1, "%s: too long for a socket's folder", dir);
     port->peer = &ports[index ^ 1];
+    port->slots = memories[index].slots;
+    port->parts = memories[index].parts;
+    port->bytes = memories[index].bytes;
     port->fd = socket(AF_UNIX, (is_stream ? SOCK_STREAM : SOCK_DGRAM) | SOCK_CLOEXEC, 0);
     if (port->fd < 0 || bind(port->fd, (const struct sockaddr *)&address, sizeof(address)) != 0)
         err(1, "%s", address.sun_path);
     if (is_stream) {
-        port->bytes = malloc(READ_SIZE);
-        if (port->bytes == NULL || listen(port->fd, 1) != 0)
+        if (listen(port->fd, 1) != 0)
             err(1, "%s", address.sun_path);
     } else {
         datagram_prepare(port);
@@ -266,6 +271,9 @@ int main(int argc, char **argv)
     }
     sndbuf = argc >= 5 ? (int)strtol(argv[4], NULL, 10) : 0;
     n_ports += n_ports % 2;
+    memories = calloc(n_ports, sizeof(*memories));
+    if (memories == NULL)
+        err(1, "calloc");
     epoll = epoll_create1(EPOLL_CLOEXEC);
     if (epoll < 0)
         err(1, "epoll_create1");
