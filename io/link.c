@@ -362,6 +362,15 @@ static bool is_under_mark(const struct queue *queue)
     return queue->n_frames < queue->frames_max / 4 && queue->len < queue->size / 4;
 }
 
+/* Time since 'at_us' by the clock of this turn of the loop: asked for each copy to a stuck port, so it must
+ * not cost a look at the real one. */
+static uint64_t elapsed_us(const struct link *link, uint64_t at_us)
+{
+    const uint64_t turn_us = uv_now(link->io->loop) * 1000;
+
+    return turn_us > at_us ? turn_us - at_us : 0;
+}
+
 /* A port pushes back from half of a limit on and until a quarter, and only while its reader is reading: one
  * that has taken nothing for PRESSURE_STALLED_US costs nobody a wait. */
 static void update_pressure(struct link *link)
@@ -372,7 +381,7 @@ static void update_pressure(struct link *link)
 
     if (!port->pushes_back && !is_over_mark(queue))
         return;
-    is_stalled = io_now_us() - link->took_at_us > PRESSURE_STALLED_US;
+    is_stalled = elapsed_us(link, link->took_at_us) > PRESSURE_STALLED_US;
     if (!port->pushes_back && !is_stalled) {
         port->pushes_back = true;
         list_append(&link->io->pushing, &link->of_pushing);
@@ -385,14 +394,10 @@ static void update_pressure(struct link *link)
  * buffer is free (see io_refresh_pushing): ask now and then, or it would lose frames while it reads again. */
 static void ask_stalled(struct link *link)
 {
-    uint64_t now_us;
-
-    if (link->port->pushes_back || link->is_unwakeable || !is_over_mark(&link->resume->out))
+    if (link->port->pushes_back || link->is_unwakeable || !is_over_mark(&link->resume->out) ||
+        elapsed_us(link, link->asked_at_us) < link->retry_ms * UINT64_C(1000))
         return;
-    now_us = io_now_us();
-    if (now_us - link->asked_at_us < link->retry_ms * UINT64_C(1000))
-        return;
-    link->asked_at_us = now_us;
+    link->asked_at_us = uv_now(link->io->loop) * 1000;
     try_again(link);
 }
 
