@@ -493,7 +493,8 @@ static void a_killed_control_comes_back_and_adopts(void **state)
     desk = (struct desk){.channel = channel_create(client), .next_id = 1};
     struct heard *heard = desk_hear(&desk, MSG_CHILD_RUNNING, 0);
     assert_non_null(heard);
-    assert_in_range(rig_now_ms() - killed_ms, 0, 3000); /* promised: 1 s, on a machine that does nothing else */
+    assert_in_range(rig_now_ms() - killed_ms, 0,
+                    3000); /* promised: 1 s, on a machine that does nothing else */
     const struct child_running *running = (const struct child_running *)heard->payload;
     assert_int_equal(running->pid, network);
     assert_string_equal(running->child.name, "one");
