@@ -132,7 +132,7 @@ static void refuse_one_too_many(struct api_server *server, int fd, const struct 
     uint32_t suppressed;
 
     if (log_allowed(&server->log_limit, uv_now(server->loop), &suppressed))
-        log_warn("api: a connection of uid %ld was refused: too many (%u more not logged)",
+        log_warn("api: a connection of uid %ld was refused: too many (%u more left out)",
                  peer->is_known ? (long)peer->uid : -1L, suppressed);
     turn_away(fd, &problem);
 }

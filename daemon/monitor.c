@@ -197,6 +197,9 @@ static int set_up(struct monitor *monitor)
 {
     char why[MESSAGE_WHY_SIZE + MESSAGE_PATH_SIZE];
     const struct options *options = monitor->options;
+    /* First, so that who ends us while we start finds everything removed, and gets a 0. */
+    if (catch_signals() < 0)
+        return complain("cannot start: no descriptors", EXIT_FAILED);
     fill_hello(monitor);
     if (choose_users(monitor, why, sizeof(why)) < 0)
         return complain(why, EXIT_FAILED);
@@ -215,8 +218,8 @@ static int set_up(struct monitor *monitor)
         return complain(why, EXIT_FAILED);
     monitor->sockets = sockets_create(monitor->dir_fd, monitor->hello.runtime_dir);
     monitor->children.hello = monitor->hello;
-    if (!monitor->sockets || spawn_init() < 0 || catch_signals() < 0)
-        return complain("cannot start: no memory, no descriptors, or /proc is not mounted", EXIT_FAILED);
+    if (!monitor->sockets || spawn_init() < 0)
+        return complain("cannot start: no memory, or /proc is not mounted", EXIT_FAILED);
     return EXIT_OK;
 }
 

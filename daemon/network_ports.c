@@ -33,7 +33,7 @@ void network_refuse_client(struct network *network, const char *why)
     uint32_t suppressed;
     network->clients_refused++;
     if (log_allowed(&network->refuse_log, uv_now(network->loop), &suppressed))
-        log_warn("client refused: %s (%u like it not logged)", why, suppressed);
+        log_warn("client refused: %s (%u more left out)", why, suppressed);
 }
 
 struct network_port *network_add_port(struct network *network, const char *name, enum port_role role)

@@ -9,11 +9,13 @@
  *   its file is another one now          gone, and its successor waits to get in
  *   the file is there, nobody behind     gone
  *   somebody is there                    alive
- *   no file                              clients may unlink theirs, so this alone says nothing. After
- *                                        UNLINKED_ASK_MS of silence it is asked by a frame that no guest
- * takes for its own; the kernel answers "refused" if it is gone A send that is refused ends it at once. The
- * end: disconnect (which also empties the socket's receive queue), empty ours, unplug: a new client of the
- * same path gets nothing old.
+ *   no file                              clients may unlink theirs, so this alone says nothing. When the file
+ *                                        has just gone (vfkit removes its own on the way out), and after
+ *                                        each UNLINKED_ASK_MS of silence, it is asked by a frame that no
+ *                                        guest takes for its own: the kernel answers "refused" if it is gone
+ *
+ * A send that is refused ends it at once. The end: disconnect (which also empties the socket's receive
+ * queue), empty ours, unplug: a new client of the same path gets nothing old.
  *
  * A greeting from the client that we have is a new life of the same client: gone and adopted again.
  */
@@ -40,6 +42,7 @@ struct dgram_path {
     uv_timer_t probe;
     bool is_connected;
     bool is_heard; /* since the last probe */
+    bool has_file; /* at the last probe that found it silent */
     uint64_t asked_at_ms;
 };
 
@@ -117,7 +120,8 @@ static void on_probe(uv_timer_t *timer)
         return;
     }
     r = dgram_address_probe(&path->client);
-    if (r == -ENOENT && now_ms - path->asked_at_ms >= UNLINKED_ASK_MS) {
+    if (r == -ENOENT && (path->has_file || now_ms - path->asked_at_ms >= UNLINKED_ASK_MS)) {
+        path->has_file = false;
         path->asked_at_ms = now_ms;
         if (is_refusing(link))
             r = -ECONNREFUSED;
@@ -171,7 +175,7 @@ static bool adopt(struct dgram_path *path, const struct batch_slot *slot)
     path->is_connected = true;
     path->client = source;
     dgram_address_note_file(&path->client);
-    path->is_heard = true;
+    path->is_heard = path->has_file = true;
     path->asked_at_ms = uv_now(link->io->loop);
     link_plug(link, link->port);
     link->is_greeted = true;

@@ -6,9 +6,12 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
+/* The two are compared whole after every operation: many short runs find more than few long ones. */
+enum { SIZE_MAX_USED = 400 };
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    if (switch_ops_run(data, size) < 0) {
+    if (switch_ops_run(data, size < SIZE_MAX_USED ? size : SIZE_MAX_USED) < 0) {
         fprintf(stderr, "%s\n", switch_ops_mismatch());
         abort();
     }

@@ -36,6 +36,16 @@ def rss_kib(pid):
 
 # ---- ending ----
 
+def test_SIGTERM_while_it_starts_is_an_orderly_end(make_daemon):
+    """At any moment after its first line: exit code 0, and nothing left behind (the fixture looks)."""
+    for delay_ms in (0, 1, 2, 4, 8, 16, 32, 64):
+        daemon = make_daemon()
+        daemon.start(*empty_config(daemon), wait=False)
+        wait_for(daemon.log, 10, "its first line")
+        time.sleep(delay_ms / 1000)
+        assert daemon.stop() == 0
+
+
 def test_R04_sigterm_under_load(daemon, net, folder):
     path = daemon.path("lab.stream")
     with Traffic(folder, [f"v{i},stream={path}" for i in range(8)], [f"v{i},v{i ^ 1},rate=5000" for i in range(8)]):
