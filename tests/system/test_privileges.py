@@ -116,6 +116,45 @@ def test_the_api_and_attaching_refuse_strangers(daemon, net):
     wait_for(lambda: f"uid {user.pw_uid}" in daemon.log(), what="the audit line")
 
 
+def may_attach(daemon, network, uid, gid):
+    def attempt():
+        from vm import Lease
+        ours, theirs = socket.socketpair()
+        return "port" in Lease(daemon, {"network": network}, [theirs.fileno()]).answer
+    return as_user(uid, gid, attempt) == 0
+
+
+def may_plug_in(daemon, network, uid, gid):
+    def attempt():
+        try:
+            socket.socket(socket.AF_UNIX).connect(str(daemon.path(f"{network}.stream")))
+            return True
+        except PermissionError:
+            return False
+    return as_user(uid, gid, attempt) == 0
+
+
+def test_the_group_of_a_network_gets_in_and_nobody_else(daemon):
+    nobody, team = pwd.getpwnam("nobody"), pwd.getpwnam("daemon")
+    daemon.create("team", sockets={"group": "daemon", "mode": "0660"})
+    for may in (may_attach, may_plug_in):
+        assert may(daemon, "team", nobody.pw_uid, team.pw_gid)
+        # The network's process runs as nobody, but is root's: that user has no right to it.
+        assert not may(daemon, "team", nobody.pw_uid, nobody.pw_gid)
+
+
+def test_the_owner_of_a_network_gets_in_and_nobody_else(make_daemon):
+    nobody, owner = pwd.getpwnam("nobody"), pwd.getpwnam("daemon")
+    made = make_daemon()
+    config = made.folder / "vmswitchd.conf"
+    config.write_text('{"networks": [{"name": "theirs", "mode": "internal", "user": "daemon"}]}\n')
+    made.start("--config", str(config))
+    made.wait_up("theirs")
+    for may in (may_attach, may_plug_in):
+        assert may(made, "theirs", owner.pw_uid, owner.pw_gid)
+        assert not may(made, "theirs", nobody.pw_uid, nobody.pw_gid)
+
+
 @pytest.mark.parametrize("name", ["lo", "eth9"])
 def test_S13_interfaces_that_are_not_ours_stay_untouched(daemon, name):
     if name != "lo":
