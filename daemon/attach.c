@@ -23,8 +23,8 @@
 
 enum {
     LINE_TIMEOUT_MS = 5000,
-    PENDING_MAX = 32, /* connections that have not said their line yet */
-    PENDING_PER_UID_MAX = 8,
+    PENDING_MAX = 64, /* connections that have not said their line yet; root's are not counted */
+    PENDING_PER_UID_MAX = 16,
 };
 
 struct attach_client {
@@ -256,14 +256,28 @@ static void on_too_late(uv_timer_t *timer)
 
 /* ---- clients come ---- */
 
+/* Root, and the user of a daemon that is not root's, could end the daemon as well: they are not limited, so
+ * that nobody else can keep them out. */
 static bool is_one_too_many(const struct attach_server *server, const struct peer *peer)
 {
     unsigned n = 0, n_same = 0;
+    if (peer->is_known && (peer->uid == 0 || (!server->control->hello.is_root && peer->uid == getuid())))
+        return false;
     for (const struct attach_client *client = server->clients; client; client = client->next) {
-        n += !client->is_closed;
-        n_same += !client->is_closed && client->peer.uid == peer->uid;
+        const bool counts = !client->is_closed && client->peer.uid != 0;
+        n += counts;
+        n_same += counts && client->peer.uid == peer->uid;
     }
-    return n >= PENDING_MAX || (peer->uid != 0 && n_same >= PENDING_PER_UID_MAX);
+    return n >= PENDING_MAX || n_same >= PENDING_PER_UID_MAX;
+}
+
+static void turn_away(int fd)
+{
+    static const char line[] =
+        "{\"status\":503,\"title\":\"Service Unavailable\",\"detail\":\"too many connections have "
+        "not said their line yet\",\"next_step\":\"try again in a second\"}\n";
+    send(fd, line, sizeof(line) - 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+    close(fd);
 }
 
 static void on_accept(void *ctx, int fd)
@@ -274,7 +288,7 @@ static void on_accept(void *ctx, int fd)
     struct attach_client *client = is_one_too_many(server, &peer) ? NULL : calloc(1, sizeof(*client));
     if (!client || uv_poll_init(&server->control->loop, &client->poll, fd) < 0) {
         free(client);
-        close(fd);
+        turn_away(fd);
         return;
     }
     uv_timer_init(&server->control->loop, &client->timer);
