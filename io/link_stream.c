@@ -52,8 +52,8 @@ static void refuse_length(struct link *link, uint32_t len)
 
     port_drop_in(link->port, DROP_bad_length, 0);
     if (log_allowed(&limit, uv_now(link->io->loop), &suppressed))
-        log_warn("port %s: a length of %u, limit %d: link closed (%u more left out)", link->port->name,
-                 len, FRAME_LEN_MAX, suppressed);
+        log_warn("port %s: a length of %u, limit %d: link closed (%u more left out)", link->port->name, len,
+                 FRAME_LEN_MAX, suppressed);
     link_fail(link, "the client announced a frame longer than 69632 bytes");
 }
 
