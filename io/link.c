@@ -125,6 +125,7 @@ void link_plug(struct link *link, struct port *port)
     link->port = port;
     link->state = LINK_SERVING;
     link->is_greeted = false;
+    link->n_idle_reads = 0;
     link->is_unwakeable = false;
     link->retry_ms = LINK_RETRY_MIN_MS;
     link->reason[0] = '\0';

@@ -3,7 +3,8 @@
  * The good path: on_readable -> one batch of datagrams -> lan_receive; datagram_send -> one batch out.
  * What can go wrong: the peer's queue is full (frames wait in ours; a wake-up tells when there is room, or a
  * timer asks where the system tells nothing: ENOBUFS on macOS, and unconnected sockets, which always look
- * writable); the socket refuses one frame for its size (dropped, the next is tried); the peer is gone.
+ * writable); the socket refuses one frame for its size (dropped, the next is tried); the peer is gone; the
+ * client has shut our socket down by its duplicate of it (readable for ever, with nothing to read: closed).
  * Datagram sources are never made to wait: a client that meets EAGAIN may break (vm-drivers 2.3).
  */
 #include "io/link.h"
@@ -19,6 +20,9 @@
 enum {
     DATAGRAM_GREETING_LEN = 4,
     DATAGRAM_IOV = 8 * IO_DGRAM_SLOTS, /* pieces of one batch */
+    /* A wake-up for nothing is rare (somebody else has read from the same description); so many in a row are
+     * a socket that will always look readable. */
+    DATAGRAM_IDLE_READS = 64,
 };
 
 bool datagram_is_greeting(const struct batch_slot *slot)
@@ -50,12 +54,30 @@ void datagram_deliver(struct link *link, size_t first, size_t n)
         (void)lan_receive(io->lan, link->port, io->frames, n_frames, false, uv_now(io->loop));
 }
 
+/* True if nothing has come, and cannot be told from a socket whose receiving side has been shut down: Linux
+ * then says EAGAIN, other systems give empty datagrams without end. */
+static bool is_idle_read(const struct batch *batch, int n)
+{
+    if (n == -EAGAIN || n == -EWOULDBLOCK)
+        return true;
+    if (n < IO_DGRAM_SLOTS)
+        return false;
+    for (int i = 0; i < n; i++)
+        if (batch->slots[i].len > 0)
+            return false;
+    return true;
+}
+
 static void on_readable(struct link *link)
 {
     struct batch *batch = &link->io->batch;
     int n = batch_receive(batch, link->fd);
     size_t first = 0;
 
+    if (!is_idle_read(batch, n))
+        link->n_idle_reads = 0;
+    else if (++link->n_idle_reads >= DATAGRAM_IDLE_READS)
+        link_fail(link, "the client has shut its socket down");
     if (n == -EAGAIN || n == -EWOULDBLOCK || n == -EINTR)
         return;
     if (n < 0) {

@@ -59,6 +59,8 @@ struct link {
     enum link_state state;
     struct resume *resume; /* carried bytes and the queue */
     bool is_greeted;       /* something came in, so that no greeting can follow */
+    bool is_garbled;       /* a stream's record had an impossible length: no record can follow */
+    unsigned n_idle_reads; /* of a datagram socket, in a row: it was readable and there was nothing */
 
     /* Sending. */
     uint64_t took_at_us; /* when the kernel last took bytes, or the queue began */

@@ -21,6 +21,10 @@
  * systems' limit is 1024. */
 enum { STREAM_IOV = 256 };
 
+/* Reads for the last words of a client that is gone: more than IO_SOCKET_BUFFER. Bounded, because the client
+ * may have closed one direction only and write on. */
+enum { STREAM_LAST_READS = 16 };
+
 /* ---- in ---- */
 
 /* Keeps what cannot be taken yet. 'bytes' may be the carried bytes themselves. */
@@ -50,6 +54,7 @@ static void refuse_length(struct link *link, uint32_t len)
     static struct log_limit limit;
     uint32_t suppressed;
 
+    link->is_garbled = true;
     port_drop_in(link->port, DROP_bad_length, 0);
     if (log_allowed(&limit, uv_now(link->io->loop), &suppressed))
         log_warn("port %s: a length of %u, limit %d: link closed (%u more left out)", link->port->name, len,
@@ -83,7 +88,8 @@ static void take(struct link *link, const uint8_t *bytes, size_t len, bool may_w
     carry(link, bytes + done, len - done);
 }
 
-static void on_readable(struct link *link)
+/* One read behind what is carried. Returns what batch_read() does. */
+static ssize_t read_and_take(struct link *link, bool may_wait)
 {
     struct resume *resume = link->resume;
     uint8_t *end = link->io->stream_bytes + STREAM_COPY_MAX;
@@ -101,12 +107,19 @@ static void on_readable(struct link *link)
     if (n > 0) {
         if (start == resume_in(resume) && carried + (size_t)n > resume->in_touched)
             resume->in_touched = (uint32_t)(carried + (size_t)n);
-        take(link, start, carried + (size_t)n, true);
-    } else if (n == 0) {
-        link_fail(link, "the client closed its end");
-    } else if (n != -EAGAIN && n != -EWOULDBLOCK && n != -EINTR) {
-        link_fail_errno(link, "reading failed", (int)n);
+        take(link, start, carried + (size_t)n, may_wait);
     }
+    return n;
+}
+
+static void on_readable(struct link *link)
+{
+    ssize_t n = read_and_take(link, true);
+
+    if (n == 0)
+        link_fail(link, "the client closed its end");
+    else if (n < 0 && n != -EAGAIN && n != -EWOULDBLOCK && n != -EINTR)
+        link_fail_errno(link, "reading failed", (int)n);
 }
 
 static void resume_taking(struct link *link, bool may_wait)
@@ -118,12 +131,17 @@ static void resume_taking(struct link *link, bool may_wait)
         link_want(link, link->events | UV_READABLE);
 }
 
-/* What the client had sent whole before it left is still its neighbours'. */
+/* What the client had sent whole before it left is still its neighbours': what is carried, and what its
+ * socket still holds when a write to it was the first to find it gone. */
 static void end_stream(struct link *link)
 {
-    if (link->port->link == link && !list_is_empty(&link->of_waiting)) {
+    if (link->port->link == link) {
         list_remove(&link->of_waiting);
-        take(link, resume_in(link->resume), link->resume->in_len, false);
+        if (link->resume->in_len > 0)
+            take(link, resume_in(link->resume), link->resume->in_len, false);
+        for (int i = 0; i < STREAM_LAST_READS && !link->is_garbled; i++)
+            if (read_and_take(link, false) <= 0)
+                break;
     }
     link_end(link);
 }
@@ -178,9 +196,8 @@ static size_t account(struct link *link, const struct frame *const *frames, size
 /* The errno of a refused write: the queue takes over, or the end has come. */
 static void on_refused(struct link *link, int error)
 {
-    if (error == -ENOBUFS || error == -ENOMEM)
-        link->is_unwakeable = true;
-    else if (error != -EAGAIN && error != -EWOULDBLOCK && error != -EINTR)
+    link->is_unwakeable = error == -ENOBUFS || error == -ENOMEM;
+    if (!link->is_unwakeable && error != -EAGAIN && error != -EWOULDBLOCK && error != -EINTR)
         link_fail_errno(link, "writing failed", error);
 }
 

@@ -155,6 +155,29 @@ static void d07_descriptors_on_a_data_datagram_are_closed(void **state)
     fixture_close(&f);
 }
 
+/* A client can shut down our socket by its duplicate of it: always readable, and nothing to read. */
+static void a_socket_that_its_client_shuts_down_is_closed(void **state)
+{
+    struct fixture f;
+    uint8_t frame[FRAME_LEN_MAX];
+    int pair[2], ours, b;
+
+    (void)state;
+    fixture_open(&f, NULL);
+    b = fixture_stream(&f, 1);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, pair), 0);
+    ours = fixture_own(&f, dup(pair[0]));
+    fixture_own(&f, pair[1]);
+    assert_int_equal(link_datagram_open(f.io, fixture_join(&f, 0), pair[0], fixture_on_closed, &f), 0);
+    f.n_opened++;
+    put_frame(pair[1], 60, -1, 1, 1);
+    assert_int_equal(stream_receive(&f, b, frame, sizeof frame), 60);
+    assert_int_equal(shutdown(ours, SHUT_RD), 0);
+    assert_true(fixture_until_closed(&f, 0, 0));
+    assert_string_equal(f.reason, "the client has shut its socket down");
+    fixture_close(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -163,6 +186,7 @@ int main(void)
         cmocka_unit_test(q02_a_datagram_reader_that_stops_costs_itself_and_recovers),
         cmocka_unit_test(a_peer_that_is_gone_ends_the_link_on_its_own_turn),
         cmocka_unit_test(d07_descriptors_on_a_data_datagram_are_closed),
+        cmocka_unit_test(a_socket_that_its_client_shuts_down_is_closed),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

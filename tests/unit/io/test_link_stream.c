@@ -534,6 +534,84 @@ static void draining_reads_on_for_a_while_and_sends_nothing(void **state)
     fixture_close(&f);
 }
 
+/* A write to it finds that it is gone before its last frames are read. */
+static void the_last_frames_of_a_client_that_is_gone_arrive(void **state)
+{
+    enum { LAST = 100 }; /* more than one read */
+    struct fixture f;
+    uint8_t frame[FRAME_LEN_MAX];
+    int a, b, big = 1024 * 1024;
+
+    (void)state;
+    fixture_open(&f, NULL);
+    a = fixture_stream(&f, 0);
+    b = fixture_stream(&f, 1);
+    setsockopt(a, SOL_SOCKET, SO_SNDBUF, &big, sizeof big);
+    introduce(&f, a, b);
+    stream_send_frame(&f, b, 60, 1, 2, 1); /* b is ready first */
+    for (uint32_t i = 0; i < LAST; i++)
+        stream_send_frame(&f, a, 1514, 2, 1, i);
+    assert_int_equal(f.ports[0].counters.frames_in, 1); /* nothing has been read yet */
+    fixture_hang_up(&f, a);
+    for (uint32_t i = 0; i < LAST; i++) {
+        assert_int_equal(stream_receive(&f, b, frame, sizeof frame), 1514);
+        assert_true(frame_is(frame, 1514, 2, 1, i));
+    }
+    assert_true(fixture_until_closed(&f, 0, 0));
+    assert_non_null(strstr(f.reason, "writing failed"));
+    fixture_close(&f);
+}
+
+static void nothing_is_a_record_behind_an_impossible_length(void **state)
+{
+    struct fixture f;
+    uint8_t bytes[IO_STREAM_READ] = {0};
+    int a, b;
+
+    (void)state;
+    fixture_open(&f, NULL);
+    a = fixture_stream(&f, 0);
+    b = fixture_stream(&f, 1);
+    introduce(&f, a, b);
+    framing_put_len(bytes, FRAME_LEN_MAX + 1);
+    stream_put(&f, a, bytes, sizeof bytes);
+    stream_send_frame(&f, a, 60, 2, 1, 1);
+    assert_int_equal(f.ports[0].counters.frames_in, 1);
+    fixture_hang_up(&f, a);
+    assert_true(fixture_until_closed(&f, 0, 0));
+    assert_int_equal(f.ports[0].counters.frames_in, 2); /* the introduction, and the bad length */
+    assert_int_equal(fixture_drops(&f, 0, DROP_bad_length), 1);
+    fixture_close(&f);
+}
+
+static bool is_wakeable(struct fixture *f, void *ctx)
+{
+    const struct link *link = f->ports[1].link;
+
+    (void)ctx;
+    return !link->is_unwakeable && (link->events & UV_WRITABLE);
+}
+
+static void a_full_socket_ends_the_retries_of_a_short_memory(void **state)
+{
+    struct fixture f;
+    int a, b;
+
+    (void)state;
+    fixture_open(&f, NULL);
+    a = fixture_stream(&f, 0);
+    b = fixture_stream(&f, 1);
+    introduce(&f, a, b);
+    for (uint32_t i = 0; i < 3000; i++)
+        stream_send_frame(&f, a, 1514, 2, 1, i);
+    assert_true(f.ports[1].queued > 0);
+    ((struct link *)f.ports[1].link)->is_unwakeable = true; /* as ENOBUFS does */
+    link_settle(f.ports[1].link);
+    assert_true(fixture_until(&f, is_wakeable, NULL));
+    assert_true(f.ports[1].queued > 0);
+    fixture_close(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -555,6 +633,9 @@ int main(void)
         cmocka_unit_test(frames_in_segments_arrive_whole),
         cmocka_unit_test(q07_the_smallest_buffers_only_cost_their_owner),
         cmocka_unit_test(draining_reads_on_for_a_while_and_sends_nothing),
+        cmocka_unit_test(the_last_frames_of_a_client_that_is_gone_arrive),
+        cmocka_unit_test(nothing_is_a_record_behind_an_impossible_length),
+        cmocka_unit_test(a_full_socket_ends_the_retries_of_a_short_memory),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
