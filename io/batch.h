@@ -20,9 +20,9 @@
 
 /* A received datagram. */
 struct batch_slot {
-    uint8_t *bytes; /* FRAME_PREFIX bytes of room lie in front */
-    uint32_t len;   /* at most FRAME_LEN_MAX + 1: so long means too long */
-    socklen_t from_len;
+    uint8_t *bytes;     /* FRAME_PREFIX bytes of room lie in front */
+    uint32_t len;       /* at most FRAME_LEN_MAX + 1: so long means too long */
+    socklen_t from_len; /* at most sizeof from; 0: unbound, or longer */
     struct sockaddr_un from;
 };
 

@@ -25,6 +25,9 @@ int batch_receive(struct batch *batch, int fd)
     for (int i = 0; i < n; i++) {
         batch->slots[i].len = messages[i].msg_len;
         batch->slots[i].from_len = messages[i].msg_hdr.msg_namelen;
+        /* A path of 108 bytes is told as 111: with a NUL for which there is no room (unix(7), BUGS). */
+        if (batch->slots[i].from_len > sizeof batch->slots[i].from)
+            batch->slots[i].from_len = sizeof batch->slots[i].from;
     }
     return n;
 }

@@ -64,7 +64,8 @@ int batch_receive(struct batch *batch, int fd)
         if (len < 0)
             return n > 0 ? n : (int)len;
         slot->len = (uint32_t)len;
-        slot->from_len = message.msg_namelen;
+        /* A path may be longer than sun_path here, and cut short it would name another. */
+        slot->from_len = message.msg_namelen <= sizeof slot->from ? message.msg_namelen : 0;
     }
     return n;
 }

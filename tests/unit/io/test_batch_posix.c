@@ -4,8 +4,10 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -71,11 +73,50 @@ static void d08_descriptors_are_received_and_closed(void **state)
     batch_deinit(&batch);
 }
 
+static void remove_long(const struct sockaddr_un *at)
+{
+    char path[sizeof at->sun_path + 1] = {0};
+
+    memcpy(path, at->sun_path, sizeof at->sun_path);
+    assert_int_equal(unlink(path), 0);
+}
+
+static void a_source_address_is_never_longer_than_its_room(void **state)
+{
+    struct sockaddr_un at = {.sun_family = AF_UNIX}, to = at;
+    char dir[] = "/tmp/vmswitch-batch-XXXXXX";
+    struct batch batch;
+    socklen_t len = sizeof to;
+    int from_fd, to_fd;
+
+    (void)state;
+    assert_int_equal(batch_init(&batch), 0);
+    assert_non_null(mkdtemp(dir));
+    /* A path without a NUL, of which Linux tells 111 bytes. */
+    memset(at.sun_path, 'x', sizeof at.sun_path);
+    memcpy(at.sun_path, dir, strlen(dir));
+    at.sun_path[strlen(dir)] = '/';
+    from_fd = socket(AF_UNIX, SOCK_DGRAM, 0);
+    to_fd = socket(AF_UNIX, SOCK_DGRAM, 0);
+    assert_int_equal(bind(from_fd, (struct sockaddr *)&at, sizeof at), 0);
+    assert_int_equal(bind(to_fd, (struct sockaddr *)&to, sizeof to.sun_family), 0); /* a name of its own */
+    assert_int_equal(getsockname(to_fd, (struct sockaddr *)&to, &len), 0);
+    assert_int_equal(sendto(from_fd, "frame", 5, 0, (struct sockaddr *)&to, len), 5);
+    assert_int_equal(batch_receive(&batch, to_fd), 1);
+    assert_true(batch.slots[0].from_len <= sizeof batch.slots[0].from);
+    close(from_fd);
+    close(to_fd);
+    batch_deinit(&batch);
+    remove_long(&at);
+    assert_int_equal(rmdir(dir), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(batches_keep_order_and_lengths),
         cmocka_unit_test(d08_descriptors_are_received_and_closed),
+        cmocka_unit_test(a_source_address_is_never_longer_than_its_room),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
