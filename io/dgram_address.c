@@ -68,16 +68,37 @@ bool dgram_address_is_replaced(const struct dgram_address *address)
             socket_file_time_ns(&st) != address->bound_at_ns);
 }
 
-bool dgram_refusal_holds(const struct dgram_refusal *refusal, const struct batch_slot *slot, uint64_t now_ms)
+bool dgram_refusals_hold(const struct dgram_refusals *refusals, const struct batch_slot *slot,
+                         uint64_t now_ms)
 {
-    return dgram_address_is_from(&refusal->address, slot) && now_ms - refusal->at_ms < DGRAM_REFUSAL_MS;
+    for (size_t i = 0; i < DGRAM_REFUSALS; i++)
+        if (dgram_address_is_from(&refusals->last[i].address, slot))
+            return now_ms - refusals->last[i].at_ms < DGRAM_REFUSAL_MS;
+    return false;
 }
 
-bool dgram_refusal_note(struct dgram_refusal *refusal, const struct dgram_address *address, bool is_denied,
-                        uint64_t now_ms)
+/* The refusal of the same address, or the oldest place, emptied. */
+static struct dgram_refusal *place_of(struct dgram_refusals *refusals, const struct dgram_address *address)
 {
-    bool was_denied = refusal->is_denied &&
-                      is_same(&refusal->address.name, refusal->address.len, &address->name, address->len);
+    struct dgram_refusal *oldest;
+
+    for (size_t i = 0; i < DGRAM_REFUSALS; i++) {
+        struct dgram_refusal *refusal = &refusals->last[i];
+
+        if (is_same(&refusal->address.name, refusal->address.len, &address->name, address->len))
+            return refusal;
+    }
+    oldest = &refusals->last[refusals->next];
+    refusals->next = (refusals->next + 1) % DGRAM_REFUSALS;
+    oldest->is_denied = false;
+    return oldest;
+}
+
+bool dgram_refusals_note(struct dgram_refusals *refusals, const struct dgram_address *address, bool is_denied,
+                         uint64_t now_ms)
+{
+    struct dgram_refusal *refusal = place_of(refusals, address);
+    bool was_denied = refusal->is_denied;
 
     *refusal = (struct dgram_refusal){.address = *address, .at_ms = now_ms, .is_denied = is_denied};
     return is_denied && !was_denied;

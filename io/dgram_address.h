@@ -44,21 +44,25 @@ void dgram_address_note_file(struct dgram_address *address);
 /* True if another file lies there now: the client we knew cannot be reached by it. */
 bool dgram_address_is_replaced(const struct dgram_address *address);
 
-/* The last source that was turned away, so that a flood from it costs little. All zero: none. */
-struct dgram_refusal {
-    struct dgram_address address;
-    uint64_t at_ms;
-    bool is_denied; /* on_denied was told */
+/* The last sources that were turned away, so that a flood from some costs little. All zero: none. */
+enum { DGRAM_REFUSALS = 8, DGRAM_REFUSAL_MS = 250 };
+
+struct dgram_refusals {
+    struct dgram_refusal {
+        struct dgram_address address;
+        uint64_t at_ms;
+        bool is_denied; /* on_denied was told */
+    } last[DGRAM_REFUSALS];
+    unsigned next; /* the one that is overwritten by another address */
 };
 
-enum { DGRAM_REFUSAL_MS = 250 };
-
 /* True if 'slot' comes from a source that was refused just now. */
-bool dgram_refusal_holds(const struct dgram_refusal *refusal, const struct batch_slot *slot, uint64_t now_ms);
+bool dgram_refusals_hold(const struct dgram_refusals *refusals, const struct batch_slot *slot,
+                         uint64_t now_ms);
 
-/* Remembers a refusal. Returns true if it is for the reason "denied" and was not for the same address before.
- */
-bool dgram_refusal_note(struct dgram_refusal *refusal, const struct dgram_address *address, bool is_denied,
-                        uint64_t now_ms);
+/* Remembers a refusal. Returns true if it is for the reason "denied" and was not for the same address before,
+ * as far as is remembered. */
+bool dgram_refusals_note(struct dgram_refusals *refusals, const struct dgram_address *address, bool is_denied,
+                         uint64_t now_ms);
 
 #endif

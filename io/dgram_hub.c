@@ -45,7 +45,7 @@ struct dgram_hub {
     struct hub_client *last; /* the last found: datagrams come in runs */
     struct list clients;
     uint64_t n_refused;
-    struct dgram_refusal refusal;
+    struct dgram_refusals refusals;
     uv_poll_t poll;
     uv_timer_t probe;
     unsigned n_handles;
@@ -181,12 +181,12 @@ static struct hub_client *adopt(struct dgram_hub *hub, const struct batch_slot *
     struct dgram_address source;
     int r;
 
-    if (!dgram_address_of(&source, slot) || dgram_refusal_holds(&hub->refusal, slot, now_ms))
+    if (!dgram_address_of(&source, slot) || dgram_refusals_hold(&hub->refusals, slot, now_ms))
         return NULL;
     r = dgram_address_probe(&source);
     if (r != -EACCES && r != -ECONNREFUSED && r != -ENOENT)
         client = make_client(hub, &source);
-    if (!client && dgram_refusal_note(&hub->refusal, &source, r == -EACCES, now_ms))
+    if (!client && dgram_refusals_note(&hub->refusals, &source, r == -EACCES, now_ms))
         hub->events->on_denied(hub->ctx, source.path);
     return client;
 }

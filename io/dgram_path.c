@@ -38,7 +38,7 @@ struct dgram_path {
     const struct dgram_path_events *events;
     void *ctx;
     struct dgram_address client;
-    struct dgram_refusal refusal;
+    struct dgram_refusals refusals;
     uv_timer_t probe;
     bool is_connected;
     bool is_heard; /* since the last probe */
@@ -145,12 +145,12 @@ static bool is_welcome(struct dgram_path *path, struct dgram_address *source)
     int r = dgram_address_probe(source);
 
     if (r == -EACCES) {
-        if (dgram_refusal_note(&path->refusal, source, true, now_ms))
+        if (dgram_refusals_note(&path->refusals, source, true, now_ms))
             path->events->on_denied(path->ctx, port, source->path);
         return false;
     }
     if (r == -ECONNREFUSED || r == -ENOENT || !path->events->on_client(path->ctx, port, source->path)) {
-        dgram_refusal_note(&path->refusal, source, false, now_ms);
+        dgram_refusals_note(&path->refusals, source, false, now_ms);
         return false;
     }
     return path->link.state == LINK_IDLE;
@@ -163,7 +163,7 @@ static bool adopt(struct dgram_path *path, const struct batch_slot *slot)
     struct dgram_address source;
 
     if (link->port->ops || !dgram_address_of(&source, slot) ||
-        dgram_refusal_holds(&path->refusal, slot, uv_now(link->io->loop)) || !is_welcome(path, &source)) {
+        dgram_refusals_hold(&path->refusals, slot, uv_now(link->io->loop)) || !is_welcome(path, &source)) {
         refuse(path, slot);
         return true;
     }

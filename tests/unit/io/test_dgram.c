@@ -17,6 +17,7 @@
 #include <cmocka.h>
 
 #include "fixture.h"
+#include "io/dgram_address.h"
 
 /* A fixture with a path (port 0) or a hub (ports 2 on), and a stream on port 1 that hears broadcasts. */
 struct scene {
@@ -526,6 +527,71 @@ static void a_client_that_may_not_be_written_is_denied_once(void **state)
     scene_close(&s);
 }
 
+/* The longest path there is: the kernel tells one byte more of it than struct sockaddr_un has. */
+static void hub_answers_a_client_with_the_longest_path(void **state)
+{
+    struct sockaddr_un at = {.sun_family = AF_UNIX}, to;
+    char path[sizeof at.sun_path + 1] = {0};
+    struct scene s;
+    int a;
+
+    (void)state;
+    scene_open(&s, true, NULL);
+    memset(path, 'x', sizeof at.sun_path);
+    memcpy(path, s.dir, strlen(s.dir));
+    path[strlen(s.dir)] = '/';
+    memcpy(at.sun_path, path, sizeof at.sun_path);
+    a = fixture_own(&s.f, socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+    assert_int_equal(bind(a, (struct sockaddr *)&at, sizeof at), 0);
+    to = address(&s, "switch");
+    assert_int_equal(connect(a, (struct sockaddr *)&to, sizeof to), 0);
+    talks(&s, a, 1);
+    assert_int_equal(unlink(path), 0);
+    scene_close(&s);
+}
+
+static struct batch_slot slot_of(const struct scene *s, unsigned i)
+{
+    struct batch_slot slot = {.from_len = sizeof slot.from};
+    char name[16];
+
+    snprintf(name, sizeof name, "vm%u", i);
+    slot.from = address(s, name);
+    return slot;
+}
+
+static void several_refused_sources_are_remembered(void **state)
+{
+    static struct dgram_refusals refusals;
+    struct scene s = {.dir = "/nowhere"};
+    struct dgram_address source;
+    struct batch_slot slot;
+
+    (void)state;
+    slot = slot_of(&s, 0);
+    assert_false(dgram_refusals_hold(&refusals, &slot, 0));
+    for (unsigned round = 0; round < 2; round++)
+        for (unsigned i = 0; i < DGRAM_REFUSALS; i++) {
+            slot = slot_of(&s, i);
+            assert_true(dgram_address_of(&source, &slot));
+            assert_int_equal(dgram_refusals_note(&refusals, &source, true, 1000 * round), round == 0);
+        }
+    for (unsigned i = 0; i < DGRAM_REFUSALS; i++) {
+        slot = slot_of(&s, i);
+        assert_true(dgram_refusals_hold(&refusals, &slot, 1000 + DGRAM_REFUSAL_MS - 1));
+        assert_false(dgram_refusals_hold(&refusals, &slot, 1000 + DGRAM_REFUSAL_MS));
+    }
+    /* One more takes the place of the first. */
+    slot = slot_of(&s, DGRAM_REFUSALS);
+    assert_true(dgram_address_of(&source, &slot));
+    assert_true(dgram_refusals_note(&refusals, &source, true, 1000));
+    assert_true(dgram_refusals_hold(&refusals, &slot, 1000));
+    slot = slot_of(&s, 0);
+    assert_false(dgram_refusals_hold(&refusals, &slot, 1000));
+    slot = slot_of(&s, 1);
+    assert_true(dgram_refusals_hold(&refusals, &slot, 1000));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -544,6 +610,8 @@ int main(void)
         cmocka_unit_test(hub_finds_a_client_that_is_gone_when_it_sends),
         cmocka_unit_test(q02_a_stuck_hub_client_does_not_spin_and_recovers),
         cmocka_unit_test(a_client_that_may_not_be_written_is_denied_once),
+        cmocka_unit_test(hub_answers_a_client_with_the_longest_path),
+        cmocka_unit_test(several_refused_sources_are_remembered),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
