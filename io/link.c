@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 #include "io/link_internal.h"
-#include "io/socket.h"
+#include "io/socket_platform.h"
 
 const char *link_kind_name(enum link_kind kind)
 {
@@ -56,14 +56,14 @@ void link_deinit(struct link *link)
 }
 
 /* libuv makes every description that it polls non-blocking; a client may share this one and rely on its
- * flags, and all our calls pass MSG_DONTWAIT anyway. */
+ * flags. */
 static int init_poll(struct link *link, int fd)
 {
     int flags = fcntl(fd, F_GETFL);
     int r = uv_poll_init(link->io->loop, &link->poll, fd);
 
     if (r == 0 && flags >= 0 && !(flags & O_NONBLOCK))
-        (void)fcntl(fd, F_SETFL, flags);
+        socket_restore_blocking(fd, flags);
     return r;
 }
 

@@ -39,8 +39,8 @@ const char *link_kind_name(enum link_kind kind);
 typedef void link_closed_fn(struct port *port, void *ctx, const char *reason);
 
 /* Each takes ownership of 'fd' on success (0) and leaves it with the caller on error (a negative libuv
- * code). 'fd' must have passed socket_check() where it came from outside. Sets SO_SNDBUF, never
- * O_NONBLOCK: that flag belongs to an open file description the client may share. */
+ * code). 'fd' must have passed socket_check() where it came from outside. Sets SO_SNDBUF, but O_NONBLOCK
+ * only where it has to (macOS): that flag belongs to an open file description the client may share. */
 int link_stream_open(struct io *io, struct port *port, int fd, link_closed_fn *on_closed, void *ctx);
 int link_datagram_open(struct io *io, struct port *port, int fd, link_closed_fn *on_closed, void *ctx);
 int link_tap_open(struct io *io, struct port *port, int fd, link_closed_fn *on_closed, void *ctx);

@@ -76,7 +76,7 @@ void socket_set_buffers(int fd, int bytes)
 {
     set_buffer(fd, SO_SNDBUF, bytes);
     set_buffer(fd, SO_RCVBUF, bytes);
-    socket_set_no_sigpipe(fd);
+    socket_set_send_options(fd);
 }
 
 long socket_send_fd(int socket, const void *bytes, size_t len, int fd)

@@ -15,7 +15,7 @@ int socket_check(int fd, enum link_kind *ret_kind);
 const char *socket_check_message(int error);
 
 /* Raises SO_SNDBUF and SO_RCVBUF to 'bytes', halving on refusal; a refusal is not an error. Sets
- * SO_NOSIGPIPE where it exists. */
+ * SO_NOSIGPIPE and a send timeout where the flags of a send are not enough (macOS). */
 void socket_set_buffers(int fd, int bytes);
 
 /* Sends 'len' bytes, with 'fd' as SCM_RIGHTS unless it is -1, without blocking. Returns the bytes sent or a

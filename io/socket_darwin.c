@@ -4,6 +4,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/time.h>
+
+enum { SEND_WAIT_US = 1000 /* the shortest that is surely not rounded to 0, which is "for ever" */ };
 
 static int cloexec(int fd)
 {
@@ -22,9 +25,9 @@ int socket_accept_cloexec(int fd)
 {
     int accepted = cloexec(accept(fd, NULL, NULL));
 
-    /* O_NONBLOCK is inherited from the listener here. */
+    /* Inherited from the listener, which libuv polls; not left to that. */
     if (accepted >= 0)
-        (void)fcntl(accepted, F_SETFL, 0);
+        (void)fcntl(accepted, F_SETFL, O_NONBLOCK);
     return accepted;
 }
 
@@ -52,9 +55,18 @@ int64_t socket_file_time_ns(const struct stat *st)
     return (int64_t)st->st_mtimespec.tv_sec * 1000000000 + st->st_mtimespec.tv_nsec;
 }
 
-void socket_set_no_sigpipe(int fd)
+void socket_restore_blocking(int fd, int flags)
 {
+    /* A send would block the whole network. */
+    (void)fd;
+    (void)flags;
+}
+
+void socket_set_send_options(int fd)
+{
+    const struct timeval wait = {.tv_sec = 0, .tv_usec = SEND_WAIT_US};
     int on = 1;
 
     (void)setsockopt(fd, SOL_SOCKET, SO_NOSIGPIPE, &on, sizeof on);
+    (void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &wait, sizeof wait);
 }

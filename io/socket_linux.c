@@ -2,6 +2,7 @@
 #include "io/socket_platform.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stddef.h>
 
 int socket_open_cloexec(int type)
@@ -30,8 +31,13 @@ int64_t socket_file_time_ns(const struct stat *st)
     return (int64_t)st->st_mtim.tv_sec * 1000000000 + st->st_mtim.tv_nsec;
 }
 
-void socket_set_no_sigpipe(int fd)
+void socket_restore_blocking(int fd, int flags)
 {
-    /* Every send passes MSG_NOSIGNAL. */
+    (void)fcntl(fd, F_SETFL, flags);
+}
+
+void socket_set_send_options(int fd)
+{
+    /* Every send passes MSG_NOSIGNAL and MSG_DONTWAIT. */
     (void)fd;
 }
