@@ -34,6 +34,35 @@ const char *network_uplink_name(enum network_uplink uplink)
     return (unsigned)uplink < WANT_N ? uplink_names[uplink] : "unknown";
 }
 
+static bool same_addresses(const struct network_spec *a, const struct network_spec *b)
+{
+    return a->ipv4.gateway == b->ipv4.gateway && a->ipv4.netmask == b->ipv4.netmask &&
+           a->ipv4.dhcp_end == b->ipv4.dhcp_end && a->ipv4.dhcp == b->ipv4.dhcp &&
+           a->ipv6.has_prefix == b->ipv6.has_prefix &&
+           memcmp(a->ipv6.prefix, b->ipv6.prefix, sizeof(a->ipv6.prefix)) == 0;
+}
+
+static bool same_sockets(const struct network_spec *a, const struct network_spec *b)
+{
+    return a->sockets.stream == b->sockets.stream && a->sockets.datagram == b->sockets.datagram &&
+           a->sockets.mode == b->sockets.mode && strcmp(a->sockets.group, b->sockets.group) == 0;
+}
+
+static bool same_limits(const struct network_spec *a, const struct network_spec *b)
+{
+    return a->limits.fdb_entries == b->limits.fdb_entries &&
+           a->limits.fdb_per_port == b->limits.fdb_per_port && a->limits.fdb_uplink == b->limits.fdb_uplink &&
+           a->limits.queue_frames == b->limits.queue_frames && a->limits.queue_bytes == b->limits.queue_bytes;
+}
+
+bool network_spec_differs_live_only(const struct network_spec *a, const struct network_spec *b)
+{
+    return strcmp(a->name, b->name) == 0 && a->mode == b->mode && a->uplink == b->uplink &&
+           strcmp(a->interface, b->interface) == 0 && a->mtu == b->mtu &&
+           a->host_loopback == b->host_loopback && same_addresses(a, b) && same_sockets(a, b) &&
+           same_limits(a, b);
+}
+
 void network_spec_init(struct network_spec *spec, const char *name, enum network_mode mode)
 {
     memset(spec, 0, sizeof(*spec)); /* padding too: it travels as it lies */

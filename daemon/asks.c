@@ -1,7 +1,8 @@
 /* daemon/asks.c - questions to other roles that wait for an answer, each with a deadline
  *
- * Few are open at any time, so a list and one timer do. An answer that comes too late finds nobody and is
- * dropped with the descriptor it may carry.
+ * A small hash by id, because a start with many named ports asks thousands at once. The timer is set for the
+ * first deadline it was told of and looks again when it goes off. An answer that comes too late finds nobody
+ * and is dropped with the descriptor it may carry.
  */
 #include "daemon/control_internal.h"
 
@@ -10,26 +11,28 @@
 struct ask {
     struct ask *next;
     uint32_t id;
+    bool takes_pages; /* a query: SNAPSHOT, SNAPSHOT_PORTS and SNAPSHOT_FDB do not end it */
     const struct channel_uv *to;
     uint64_t deadline_ms;
     ask_fn *fn;
     void *ctx;
 };
 
+static struct ask **bucket_of(struct asks *asks, uint32_t id)
+{
+    return &asks->buckets[id % ASK_BUCKETS];
+}
+
 static void on_timer(uv_timer_t *timer);
 
-static void set_timer(struct asks *asks)
+/* Sees to it that the timer goes off at 'deadline_ms' or before. */
+static void wake_by(struct asks *asks, uint64_t deadline_ms)
 {
-    uint64_t first = UINT64_MAX;
-    for (const struct ask *ask = asks->first; ask; ask = ask->next)
-        if (ask->deadline_ms < first)
-            first = ask->deadline_ms;
-    if (first == UINT64_MAX) {
-        uv_timer_stop(&asks->timer);
-        return;
-    }
     const uint64_t now = uv_now(asks->timer.loop);
-    uv_timer_start(&asks->timer, on_timer, first > now ? first - now : 0, 0);
+    if (asks->is_closing || (uv_is_active((uv_handle_t *)&asks->timer) && asks->due_ms <= deadline_ms))
+        return;
+    asks->due_ms = deadline_ms;
+    uv_timer_start(&asks->timer, on_timer, deadline_ms > now ? deadline_ms - now : 0, 0);
 }
 
 static bool is_due(const struct ask *ask, const struct channel_uv *to, uint64_t now_ms)
@@ -37,22 +40,33 @@ static bool is_due(const struct ask *ask, const struct channel_uv *to, uint64_t 
     return to ? ask->to == to : ask->deadline_ms <= now_ms;
 }
 
-/* Answers all of 'to', or all that are due by 'now_ms', with NULL. Each call may change the list. */
+/* Takes one out of the table that is due, or NULL. */
+static struct ask *take_due(struct asks *asks, const struct channel_uv *to, uint64_t now_ms)
+{
+    for (unsigned i = 0; i < ASK_BUCKETS; i++) {
+        for (struct ask **at = &asks->buckets[i]; *at; at = &(*at)->next) {
+            struct ask *ask = *at;
+            if (!is_due(ask, to, now_ms))
+                continue;
+            *at = ask->next;
+            return ask;
+        }
+    }
+    return NULL;
+}
+
+/* Answers all of 'to', or all that are due by 'now_ms', with NULL. Each call may ask anew: that is for later,
+ * because its deadline is. */
 static void give_up(struct asks *asks, const struct channel_uv *to, uint64_t now_ms)
 {
-    for (struct ask **at = &asks->first; *at;) {
-        struct ask *ask = *at;
-        if (!is_due(ask, to, now_ms)) {
-            at = &ask->next;
-            continue;
-        }
-        *at = ask->next;
+    struct ask *ask;
+    while ((ask = take_due(asks, to, now_ms))) {
         ask->fn(ask->ctx, NULL);
         free(ask);
-        at = &asks->first;
     }
-    if (!uv_is_closing((uv_handle_t *)&asks->timer))
-        set_timer(asks);
+    for (unsigned i = 0; i < ASK_BUCKETS; i++)
+        for (ask = asks->buckets[i]; ask; ask = ask->next)
+            wake_by(asks, ask->deadline_ms);
 }
 
 static void on_timer(uv_timer_t *timer)
@@ -68,6 +82,7 @@ void asks_open(struct asks *asks, uv_loop_t *loop)
 
 void asks_close(struct asks *asks)
 {
+    asks->is_closing = true;
     uv_close((uv_handle_t *)&asks->timer, NULL);
     give_up(asks, NULL, UINT64_MAX);
 }
@@ -85,14 +100,15 @@ uint32_t asks_send(struct asks *asks, struct channel_uv *to, uint16_t type, cons
         fn(ctx, NULL);
         return 0;
     }
-    *ask = (struct ask){.next = asks->first,
+    *ask = (struct ask){.next = *bucket_of(asks, id),
                         .id = id,
+                        .takes_pages = type == MSG_QUERY,
                         .to = to,
                         .deadline_ms = uv_now(asks->timer.loop) + timeout_ms,
                         .fn = fn,
                         .ctx = ctx};
-    asks->first = ask;
-    set_timer(asks);
+    *bucket_of(asks, id) = ask;
+    wake_by(asks, ask->deadline_ms);
     return id;
 }
 
@@ -103,16 +119,15 @@ static bool is_page(uint16_t type)
 
 bool asks_answer(struct asks *asks, const struct channel_uv *from, struct message *message)
 {
-    for (struct ask **at = &asks->first; *at; at = &(*at)->next) {
+    for (struct ask **at = bucket_of(asks, message->id); *at; at = &(*at)->next) {
         struct ask *ask = *at;
         if (ask->id != message->id || ask->to != from)
             continue;
-        if (is_page(message->type)) {
+        if (ask->takes_pages && is_page(message->type)) {
             ask->fn(ask->ctx, message);
             return true;
         }
         *at = ask->next;
-        set_timer(asks);
         ask->fn(ask->ctx, message);
         free(ask);
         return true;

@@ -115,6 +115,14 @@ static void on_damaged(void *ctx, const char *file, const char *why)
     log_error("%s", why);
 }
 
+static bool has_orphan(const struct control *control, const char *name)
+{
+    for (const struct orphan *orphan = control->orphans; orphan; orphan = orphan->next)
+        if (orphan->running.child.role == ROLE_NETWORK && strcmp(orphan->running.child.name, name) == 0)
+            return true;
+    return false;
+}
+
 static int load_state(struct control *control)
 {
     static const struct state_visitor visitor = {.on_network = on_kept_network, .on_damaged = on_damaged};
@@ -124,7 +132,9 @@ static int load_state(struct control *control)
         log_error("%s", why);
         return -1;
     }
-    if (control->config_fd < 0 && !managed_find(control, "shared")) {
+    /* A control that follows another makes it only if it runs: it may have been deleted meanwhile. */
+    if (control->config_fd < 0 && !managed_find(control, "shared") &&
+        (control->hello.is_first || has_orphan(control, "shared"))) {
         struct network_spec spec;
         network_spec_init(&spec, "shared", MODE_SHARED);
         if (!managed_add(control, &spec, SOURCE_DEFAULT, control->hello.service_uid,
@@ -343,6 +353,7 @@ int control_main(int channel_fd)
     signal(SIGPIPE, SIG_IGN);
     signal(SIGINT, SIG_IGN);
     log_open("control", LOG_INFO);
+    control->binds_end = &control->binds;
     control->started_ms = uv_now(&control->loop);
     asks_open(&control->asks, &control->loop);
     uv_signal_init(&control->loop, &control->sigterm);

@@ -29,6 +29,14 @@ struct managed *control_network_or_404(struct control *control, struct api_call 
     return NULL;
 }
 
+bool control_refuse_deleted(struct managed *m, struct api_call *call)
+{
+    if (!m->delete_when_stopped)
+        return false;
+    control_reply_problem(call, 409, "the network is just being deleted", NULL, "try again in a second");
+    return true;
+}
+
 bool control_refuse_configured(struct managed *m, struct api_call *call)
 {
     char detail[MESSAGE_PATH_SIZE + 96];
@@ -239,16 +247,6 @@ static bool specs_are_equal(const struct network_spec *a, const struct network_s
     return equal;
 }
 
-/* What changes while frames flow: see network_configure() and the uplink role. */
-static bool can_change_live(const struct network_spec *from, const struct network_spec *to)
-{
-    struct network_spec same = *to;
-    same.isolated = from->isolated;
-    same.n_forwards = from->n_forwards;
-    memcpy(same.forwards, from->forwards, sizeof(same.forwards));
-    return specs_are_equal(from, &same);
-}
-
 static bool refuse_overlap(struct control *control, const struct network_spec *spec, struct api_call *call)
 {
     for (const struct managed *m = control->networks; m; m = m->next) {
@@ -272,7 +270,7 @@ static void change_network(struct managed *m, const struct network_spec *spec, s
                               "free some disk space; the log says more");
         return;
     }
-    if (m->phase == PHASE_RUNNING && can_change_live(&before, spec)) {
+    if (m->phase == PHASE_RUNNING && network_spec_differs_live_only(&before, spec)) {
         struct network_spec resolved = *spec;
         resolved.uplink = m->uplink;
         managed_send(m, MSG_CONFIGURE, &resolved, sizeof(resolved), -1);
@@ -280,7 +278,8 @@ static void change_network(struct managed *m, const struct network_spec *spec, s
         control_reply_network(m, call, 200);
         return;
     }
-    m->before = before;
+    if (!m->has_before) /* else the one before that is what last worked */
+        m->before = before;
     m->has_before = true;
     m->restart_at_once = true;
     managed_wait(m, call, 200);
@@ -342,8 +341,8 @@ static void put_network_op(void *ctx, struct api_call *call, const struct networ
     } else if (m && is_create) {
         control_reply_problem(call, 409, "a network of this name exists", "/name",
                               "change it with PUT, or choose another name");
-    } else if (m && m->delete_when_stopped) {
-        control_reply_problem(call, 409, "the network is just being deleted", NULL, "try again in a second");
+    } else if (m && control_refuse_deleted(m, call)) {
+        return;
     } else if ((m && control_refuse_configured(m, call)) || refuse_overlap(control, spec, call)) {
         return;
     } else if (!m) {

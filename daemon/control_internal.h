@@ -30,13 +30,17 @@
 typedef void ask_fn(void *ctx, struct message *answer);
 
 struct ask;
+enum { ASK_BUCKETS = 256 };
 struct asks {
-    struct ask *first;
+    struct ask *buckets[ASK_BUCKETS];
     uint32_t next_id;
+    uint64_t due_ms; /* when the timer goes off, if it is active */
     uv_timer_t timer;
+    bool is_closing;
 };
 
 enum {
+    BINDS_OPEN_MAX = 64,   /* bound sockets on their way: the kernel counts descriptors in flight */
     ASK_NETWORK_MS = 1000, /* a network that does not answer for so long shows as unresponsive */
     ASK_MONITOR_MS = 5000,
 };
@@ -109,6 +113,7 @@ struct managed {
         bool is_starting, is_ready; /* asked for; has said MSG_UPLINK_READY */
         bool is_wanted;             /* the network waits for it */
         bool has_data;              /* the network has an end of its data socket */
+        uint64_t started_ms;
         struct uplink_facts facts;
     } up;
 };
@@ -120,6 +125,7 @@ struct orphan { /* runs since before this control did */
 };
 
 struct attach_server;
+struct step;
 
 struct control {
     uv_loop_t loop;
@@ -136,9 +142,10 @@ struct control {
     struct attach_server *attach;
     struct managed *networks;
     uint32_t n_networks;
+    struct step *binds, **binds_end; /* sockets still to ask the monitor for */
+    unsigned n_binds_open;
     uint64_t started_ms;
     int exit_code;
-    bool is_ready_logged;
 };
 
 /* control_networks.c */
@@ -207,6 +214,7 @@ void control_reply_problem(struct api_call *call, unsigned status, const char *d
 /* The network, or NULL after a 404. */
 struct managed *control_network_or_404(struct control *control, struct api_call *call, const char *name);
 /* True after a 409: the network is the configuration file's. */
+bool control_refuse_deleted(struct managed *m, struct api_call *call); /* likewise: it is on its way out */
 bool control_refuse_configured(struct managed *m, struct api_call *call);
 /* Answers with the network as it is. */
 void control_reply_network(struct managed *m, struct api_call *call, unsigned status);

@@ -7,6 +7,7 @@
  */
 #include "daemon/control_internal.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,7 +27,9 @@ struct task {
 };
 
 struct step { /* one socket: bound by the monitor, then listened on by the network */
+    struct step *next;
     struct task *task;
+    struct bind_request request;
     struct listen_order listen;
 };
 
@@ -82,6 +85,8 @@ void managed_unref(struct managed *m)
 int managed_save(struct managed *m)
 {
     char why[STATE_WHY_SIZE];
+    if (m->delete_when_stopped || m->is_gone)
+        return 0; /* its file is gone and must not come back */
     const struct state_network network = {
         .spec = &m->spec, .uid = m->uid, .gid = m->gid, .ports = m->ports, .n_ports = m->n_ports};
     int r = state_save(m->control->state, &network, why, sizeof(why));
@@ -133,10 +138,16 @@ static void answer_all(struct managed *m)
     }
 }
 
+/* Those that wait for its end go on waiting. */
 static void refuse_all(struct managed *m, unsigned status, const char *why)
 {
     for (struct waiter *w = take_waiters(m), *next; w; w = next) {
         next = w->next;
+        if (w->status == 204) {
+            w->next = m->waiters;
+            m->waiters = w;
+            continue;
+        }
         control_reply_problem(w->call, status, why, NULL, NULL);
         free(w);
     }
@@ -192,43 +203,74 @@ static void order(struct task *task, uint16_t type, const void *payload, uint32_
     asks_send(&m->control->asks, m->channel, type, payload, len, fd, ASK_MONITOR_MS, on_order_done, task);
 }
 
+/* What may be otherwise the next time. */
+static bool is_transient(int error)
+{
+    return error == EMFILE || error == ENFILE || error == ENOMEM || error == ENOBUFS || error == ENOSPC ||
+           error == EAGAIN || error == ESRCH;
+}
+
+static void ask_binds(struct control *control);
+
 static void on_bound(void *ctx, struct message *answer)
 {
     struct step *step = ctx;
     struct task *task = step->task;
+    struct control *control = task->m->control;
     const struct bound *bound = answer && answer->type == MSG_BOUND ? answer->payload : NULL;
-    if (!bound)
+    control->n_binds_open--;
+    if (!bound) {
         task_fail(task, 503, "the monitor did not answer");
-    else if (bound->error)
-        task_fail(task, 422, bound->why);
-    else if (!task->m->channel)
+    } else if (bound->error) {
+        task_fail(task, is_transient(bound->error) ? 503 : 422, bound->why);
+    } else if (!task->m->channel) {
         task_fail(task, 503, "the network process has gone");
-    else {
+    } else {
         order(task, MSG_LISTEN, &step->listen, sizeof(step->listen), answer->fd);
         answer->fd = -1;
     }
     free(step);
     task_close(task);
+    ask_binds(control);
+}
+
+/* Asks for the next sockets. A few at a time: each answer carries a descriptor, and the monitor's channel
+ * holds so many and no more. */
+static void ask_binds(struct control *control)
+{
+    while (control->binds && control->n_binds_open < BINDS_OPEN_MAX) {
+        struct step *step = control->binds;
+        control->binds = step->next;
+        if (!control->binds)
+            control->binds_end = &control->binds;
+        control->n_binds_open++;
+        asks_send(&control->asks, control->monitor, MSG_BIND, &step->request, sizeof(step->request), -1,
+                  ASK_MONITOR_MS, on_bound, step);
+    }
 }
 
 static void bind_socket(struct task *task, const char *port, enum socket_kind kind)
 {
     struct managed *m = task->m;
+    struct control *control = m->control;
     struct step *step = calloc(1, sizeof(*step));
-    struct bind_request request = {.kind = kind, .mode = m->spec.sockets.mode, .uid = m->uid};
     if (!step) {
         task_fail(task, 503, "out of memory");
         return;
     }
-    snprintf(request.network, sizeof(request.network), "%s", m->spec.name);
-    snprintf(request.port, sizeof(request.port), "%s", port);
-    snprintf(request.group, sizeof(request.group), "%s", m->spec.sockets.group);
     step->task = task;
+    step->request = (struct bind_request){.kind = kind, .mode = m->spec.sockets.mode, .uid = m->uid};
+    snprintf(step->request.network, sizeof(step->request.network), "%s", m->spec.name);
+    snprintf(step->request.port, sizeof(step->request.port), "%s", port);
+    snprintf(step->request.group, sizeof(step->request.group), "%s", m->spec.sockets.group);
     step->listen.kind = kind;
     snprintf(step->listen.port, sizeof(step->listen.port), "%s", port);
     task->n_open++;
-    asks_send(&m->control->asks, m->control->monitor, MSG_BIND, &request, sizeof(request), -1, ASK_MONITOR_MS,
-              on_bound, step);
+    if (!control->binds)
+        control->binds_end = &control->binds;
+    *control->binds_end = step;
+    control->binds_end = &step->next;
+    ask_binds(control);
 }
 
 static void bind_sockets(struct task *task, const char *port)
@@ -319,7 +361,12 @@ static void on_started_whole(struct task *task)
 {
     struct managed *m = task->m;
     if (m->phase != PHASE_STARTING || !m->channel)
-        return; /* it died meanwhile: managed_exited() goes on */
+        return;                         /* it died meanwhile: managed_exited() goes on */
+    if (task->status == DONE_RESTART) { /* adopted with settings that are not wanted any more */
+        m->restart_at_once = true;
+        managed_stop(m);
+        return;
+    }
     if (task->status) {
         set_failure(m, task->why);
         m->refusal = task->status; /* told when nothing of it is left */
@@ -401,8 +448,9 @@ static void on_started(void *ctx, struct message *answer)
             take_channel(m, started->pid, &answer->fd);
         } else {
             set_failure(m, started ? started->why : "the monitor did not answer");
-            refuse_all(m, 503, m->failure);
-            retry_later(m);
+            m->refusal = 503;
+            take_back(m, 503);
+            after_stop(m);
         }
     } else if (m->phase == PHASE_STOPPING && (!started || started->error)) {
         after_stop(m); /* it never ran: no MSG_EXITED will come */
@@ -483,18 +531,19 @@ void managed_stop(struct managed *m)
     uplink_stop(m);
     if (m->phase == PHASE_STOPPING)
         return;
-    if (m->phase == PHASE_STOPPED) {
-        after_stop(m);
-        return;
-    }
-    m->phase = PHASE_STOPPING;
+    /* Also where none runs: the monitor may know of one that we gave up on. */
     child_name(m, &child);
     channel_uv_send(m->control->monitor, MSG_STOP, 0, &child, sizeof(child), -1);
+    if (m->phase == PHASE_STOPPED)
+        after_stop(m);
+    else
+        m->phase = PHASE_STOPPING;
 }
 
 void managed_delete(struct managed *m, struct api_call *call)
 {
     refuse_all(m, 409, "the network was deleted meanwhile");
+    m->refusal = 0;
     m->delete_when_stopped = true;
     managed_wait(m, call, 204);
     managed_stop(m);
@@ -518,7 +567,9 @@ void managed_exited(struct managed *m, const struct child_exited *exited)
     if (m->phase != PHASE_STOPPING) {
         control_describe_exit(exited->status, why, sizeof(why));
         set_failure(m, why);
-        refuse_all(m, 503, why);
+        m->refusal = 503;
+        if (m->is_new)
+            take_back(m, 503);
     }
     after_stop(m);
 }
@@ -531,8 +582,19 @@ void managed_send(struct managed *m, uint16_t type, const void *payload, uint32_
         close(fd);
 }
 
+static void drop_binds(struct control *control)
+{
+    for (struct step *step; (step = control->binds);) {
+        control->binds = step->next;
+        task_fail(step->task, 503, "the daemon is ending");
+        task_close(step->task);
+        free(step);
+    }
+}
+
 void managed_free_all(struct control *control)
 {
+    drop_binds(control);
     for (struct managed *m = control->networks, *next; m; m = next) {
         next = m->next;
         refuse_all(m, 503, "the daemon is ending");

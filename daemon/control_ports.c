@@ -225,7 +225,7 @@ static void on_put(void *ctx, unsigned status, const char *why)
 void control_put_port_op(void *ctx, struct api_call *call, const char *network, const struct port_spec *spec)
 {
     struct managed *m = control_network_or_404(ctx, call, network);
-    if (!m || control_refuse_configured(m, call))
+    if (!m || control_refuse_deleted(m, call) || control_refuse_configured(m, call))
         return;
     struct port_spec *old = find_spec(m, spec->name);
     struct op_job *job;
@@ -284,7 +284,7 @@ void control_patch_port_op(void *ctx, struct api_call *call, const char *network
                            const struct port_change *change)
 {
     struct managed *m = control_network_or_404(ctx, call, network);
-    struct op_job *job = m ? job_new(m, call, port) : NULL;
+    struct op_job *job = m && !control_refuse_deleted(m, call) ? job_new(m, call, port) : NULL;
     struct port_change_order order = {.change = *change};
     if (!job)
         return;
@@ -308,23 +308,36 @@ static void on_deleted(void *ctx, struct message *answer)
     job_free(job);
 }
 
+/* Removes a named port from what is kept. False after the call was answered. */
+static bool forget_port(struct op_job *job)
+{
+    struct managed *m = job->m;
+    const bool was_named = find_spec(m, job->port) != NULL;
+    if (m->source == SOURCE_CONFIG)
+        return true;
+    remove_spec(m, job->port);
+    if (was_named && managed_save(m) < 0) {
+        reply_not_saved(job);
+        return false;
+    }
+    managed_unbind(m, job->port); /* also where an earlier try got no further than the file */
+    if (was_named && !m->channel) {
+        api_reply_json(job->call, 204, NULL);
+        job_free(job);
+        return false;
+    }
+    return true;
+}
+
 void control_delete_port_op(void *ctx, struct api_call *call, const char *network, const char *port)
 {
     struct managed *m = control_network_or_404(ctx, call, network);
     struct port_name_order order = {.port = ""};
-    if (!m || (find_spec(m, port) && control_refuse_configured(m, call)))
+    if (!m || control_refuse_deleted(m, call) || (find_spec(m, port) && control_refuse_configured(m, call)))
         return;
     struct op_job *job = job_new(m, call, port);
-    if (!job)
+    if (!job || !forget_port(job))
         return;
-    if (find_spec(m, port)) {
-        remove_spec(m, port);
-        if (managed_save(m) < 0) {
-            reply_not_saved(job);
-            return;
-        }
-        managed_unbind(m, port);
-    }
     snprintf(order.port, sizeof(order.port), "%s", port);
     send_order(job, MSG_PORT_REMOVE, &order, sizeof(order), on_deleted);
 }

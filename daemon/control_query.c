@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "switch/fdb.h"
+
 struct query_job {
     struct managed *m;
     query_fn *fn;
@@ -60,7 +62,7 @@ static void *grow(struct query_job *job, void *array, size_t n_old, size_t n_new
 static void take_ports(struct query_job *job, const struct ports_page *page)
 {
     struct query_result *result = &job->result;
-    job->is_bad |= page->n > PORTS_PER_PAGE;
+    job->is_bad |= page->n > PORTS_PER_PAGE || result->n_ports + page->n > NETWORK_PORTS_MAX + 1;
     for (uint32_t i = 0; !job->is_bad && i < page->n; i++)
         job->is_bad |= !port_is_ok(&page->ports[i]);
     if (job->is_bad || page->n == 0)
@@ -72,10 +74,15 @@ static void take_ports(struct query_job *job, const struct ports_page *page)
     result->n_ports += page->n;
 }
 
+static uint32_t fdb_entries_max(const struct managed *m)
+{
+    return (m->spec.limits.fdb_entries ? m->spec.limits.fdb_entries : FDB_CAPACITY) + FDB_STATIC_MAX;
+}
+
 static void take_fdb(struct query_job *job, const struct fdb_page *page)
 {
     struct query_result *result = &job->result;
-    job->is_bad |= page->n > FDB_PER_PAGE;
+    job->is_bad |= page->n > FDB_PER_PAGE || result->n_fdb + page->n > fdb_entries_max(job->m);
     for (uint32_t i = 0; !job->is_bad && i < page->n; i++)
         job->is_bad |= !is_plain(page->entries[i].port, sizeof(page->entries[i].port));
     if (job->is_bad || page->n == 0)

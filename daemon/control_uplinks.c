@@ -119,10 +119,14 @@ static void on_started(void *ctx, struct message *answer)
     struct managed *m = ctx;
     const struct child_started *started = answer && answer->type == MSG_STARTED ? answer->payload : NULL;
     m->up.is_starting = false;
+    if (started && !started->error) {
+        m->up.pid = started->pid;
+        m->up.started_ms = uv_now(&m->control->loop);
+    }
     if (started && !started->error && answer->fd >= 0 && m->phase != PHASE_STOPPING && !m->is_gone)
         take_channel(m, started->pid, &answer->fd);
     else if (started && !started->error)
-        uplink_stop(m); /* not wanted any more */
+        uplink_stop(m); /* not wanted any more, or no descriptor was left for its channel */
     else
         report(m, UPLINK_DEGRADED, started ? started->why : "the monitor did not answer");
     managed_unref(m);
@@ -138,6 +142,8 @@ static void start_process(struct managed *m)
               on_started, m);
 }
 
+enum { READY_WITHIN_MS = 4000 };
+
 void uplink_wanted(struct managed *m)
 {
     if (m->phase == PHASE_STOPPING)
@@ -151,6 +157,8 @@ void uplink_wanted(struct managed *m)
         give_data(m);
     else if (m->uplink == WANT_USER && !m->up.channel)
         start_process(m);
+    else if (m->uplink == WANT_USER && uv_now(&m->control->loop) - m->up.started_ms > READY_WITHIN_MS)
+        uplink_stop(m); /* it hangs; its end is reported, and the network asks again */
 }
 
 void uplink_reconfigure(struct managed *m)

@@ -35,6 +35,7 @@ struct hello { /* first of all; to control followed by its descriptors, its runn
     char runtime_dir[MESSAGE_PATH_SIZE];
     char state_dir[MESSAGE_PATH_SIZE];
     char config_path[MESSAGE_PATH_SIZE]; /* "": none; the open file follows as MSG_CONFIG_FILE */
+    bool is_first;                       /* control: no other was there before it */
     bool is_root;                        /* the monitor is: TAPs and other users' networks are possible */
     uint32_t service_uid, service_gid;
     bool has_api_group;
@@ -129,8 +130,9 @@ struct uplink_report { /* control -> network, uplink -> control: what is known o
 
 /* ---- network, uplink -> control ---- */
 
-struct done {        /* answers an order */
-    unsigned status; /* 0: done; else the HTTP status that fits */
+enum { DONE_RESTART = 1 }; /* a status of done: only a new process can be so */
+struct done {              /* answers an order */
+    unsigned status;       /* 0: done; DONE_RESTART; else the HTTP status that fits */
     uint32_t count;
     char port[PORT_NAME_SIZE];
     char why[MESSAGE_WHY_SIZE];

@@ -266,9 +266,17 @@ static uint32_t next_delay(struct monitor *monitor, uint64_t was_up_ms)
     return delay_ms;
 }
 
+static bool has_network(void *ctx, const char *name)
+{
+    struct monitor *monitor = ctx;
+    return children_find(&monitor->children, ROLE_NETWORK, name) != NULL;
+}
+
 static void start_control(struct monitor *monitor)
 {
     struct channel *channel = NULL;
+    monitor->hello.is_first = !monitor->control.was_restarted;
+    sockets_keep(monitor->sockets, has_network, monitor);
     int r = child_spawn(ROLE_CONTROL, "", monitor->hello.service_uid, monitor->hello.service_gid,
                         &monitor->hello, &channel, &monitor->control.pid);
     if (r < 0) {

@@ -5,7 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { TICK_MS = 1000 };
+enum { TICK_MS = 1000, UPLINK_ASK_MS = 5000 };
 
 static void on_tick(uv_timer_t *timer)
 {
@@ -47,8 +47,11 @@ static int open_lan(struct network *network)
 static void ask_for_uplink(uv_timer_t *timer)
 {
     struct network *network = timer->data;
-    if (network_wants_uplink(network))
-        network->env->uplink_wanted(network->env_ctx);
+    if (!network_wants_uplink(network))
+        return;
+    /* Asked again if nobody answers: control may have died with the question. */
+    uv_timer_start(&network->uplink_timer, ask_for_uplink, UPLINK_ASK_MS, 0);
+    network->env->uplink_wanted(network->env_ctx);
 }
 
 static void set_uplink_state(struct network *network, enum uplink_state state, const char *reason)
@@ -104,10 +107,13 @@ int network_create(struct network **ret_network, uv_loop_t *loop, const struct n
     return 0;
 }
 
-void network_configure(struct network *network, const struct network_spec *spec)
+bool network_configure(struct network *network, const struct network_spec *spec)
 {
-    network->spec.isolated = spec->isolated;
+    if (!network_spec_differs_live_only(&network->spec, spec))
+        return false;
+    network->spec = *spec;
     lan_set_isolated(network->lan, spec->isolated);
+    return true;
 }
 
 void network_flush(struct network *network, struct done *ret_done)
@@ -161,6 +167,7 @@ void network_plug_uplink(struct network *network, const struct uplink_order *ord
     }
     network->uplink_facts = order->facts;
     pin_address(network, order->facts.mac);
+    np->port.frame_max = network->spec.mtu + FRAME_ETHER_HEADER;
     if (order->facts.mtu && order->facts.mtu < network->spec.mtu)
         np->port.frame_max = order->facts.mtu + FRAME_ETHER_HEADER;
     int r = network_open_link(np, fd, order->kind == UPLINK_TAP ? LINK_TAP : LINK_STREAM, VIA_UPLINK);

@@ -28,8 +28,9 @@ struct network_env {
 int network_create(struct network **ret_network, uv_loop_t *loop, const struct network_spec *spec,
                    const struct network_env *env, void *ctx);
 
-/* Changes what can change while frames flow: isolated. Everything else takes a new network. */
-void network_configure(struct network *network, const struct network_spec *spec);
+/* Changes what can change while frames flow: isolated, forwards. Returns false, and changes nothing, if
+ * 'spec' differs in more: that takes a new network. */
+bool network_configure(struct network *network, const struct network_spec *spec);
 
 /* Listens on a bound socket, taken on success: the network's own (port "") or a named port's. Returns 0 (also
  * when it listens there already; 'fd' is closed then) or a negative libuv code. */

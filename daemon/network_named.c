@@ -25,28 +25,36 @@ static bool on_path_client(void *ctx, struct port *port, const char *peer_path)
 {
     struct network_port *np = ctx;
     char escaped[160];
+    uint32_t suppressed;
     if (np->has_link || np->via != VIA_NONE)
         return false;
     np->problem[0] = 0;
     network_set_client(np, VIA_PATH);
-    log_info("port %s: datagram client %s", port->name, log_escape(peer_path, escaped, sizeof(escaped)));
+    if (log_allowed(&np->network->client_log, uv_now(np->network->loop), &suppressed))
+        log_info("port %s: datagram client %s (%u more left out)", port->name,
+                 log_escape(peer_path, escaped, sizeof(escaped)), suppressed);
     return true;
 }
 
 static void on_path_client_gone(void *ctx, struct port *port, const char *reason)
 {
-    log_info("port %s: client gone: %s", port->name, reason);
-    network_set_client(ctx, VIA_NONE);
+    struct network_port *np = ctx;
+    uint32_t suppressed;
+    if (log_allowed(&np->network->client_log, uv_now(np->network->loop), &suppressed))
+        log_info("port %s: client gone: %s (%u more left out)", port->name, reason, suppressed);
+    network_set_client(np, VIA_NONE);
 }
 
 static void on_path_denied(void *ctx, struct port *port, const char *peer_path)
 {
     struct network_port *np = ctx;
     char escaped[80];
+    uint32_t suppressed;
     snprintf(np->problem, sizeof(np->problem),
              "client_path_denied: %s may not be written by uid %u; use a stream, or pass a descriptor",
              log_escape(peer_path, escaped, sizeof(escaped)), (unsigned)getuid());
-    log_warn("port %s: %s", port->name, np->problem);
+    if (log_allowed(&np->network->denied_log, uv_now(np->network->loop), &suppressed))
+        log_warn("port %s: %s (%u more left out)", port->name, np->problem, suppressed);
 }
 
 static const struct dgram_path_events path_events = {
@@ -98,6 +106,16 @@ void network_put_port(struct network *network, const struct port_spec *spec, str
         network_done(ret_done, 422, "the name uplink is the network's own uplink port");
         return;
     }
+    struct fdb *fdb = lan_fdb(network->lan);
+    for (uint32_t i = 0; i < spec->n_statics; i++) {
+        const struct port *holder = fdb_find(fdb, spec->statics[i]);
+        if (holder && holder != (np ? &np->port : NULL) &&
+            fdb_is_static_elsewhere(fdb, spec->statics[i], np ? &np->port : NULL)) {
+            network_done(ret_done, 409,
+                         "a static address of it is pinned to another port, or is the uplink's own");
+            return;
+        }
+    }
     if (np && !np->is_named) {
         network_done(ret_done, 409, "a client without a named port has this name until it leaves");
         return;
@@ -109,7 +127,6 @@ void network_put_port(struct network *network, const struct port_spec *spec, str
     np->is_named = true;
     set_enabled(np, spec->enabled);
     np->port.isolated = spec->isolated;
-    struct fdb *fdb = lan_fdb(network->lan);
     fdb_remove_statics(fdb, &np->port);
     for (uint32_t i = 0; i < spec->n_statics; i++)
         fdb_add_static(fdb, spec->statics[i], &np->port);

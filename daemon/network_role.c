@@ -87,7 +87,8 @@ static void configure(struct network_role *role, const struct message *message)
     const struct network_spec *spec = message->payload;
     struct done done = {.status = 0};
     if (role->network) {
-        network_configure(role->network, spec);
+        if (!network_configure(role->network, spec))
+            done.status = DONE_RESTART;
     } else {
         int r = network_create(&role->network, &role->loop, spec, &role_env, role);
         if (r < 0) {

@@ -102,7 +102,7 @@ static int bind_socket(const struct orders *orders, const struct bind_request *r
         return refuse(why, size, "no such network, port, kind or group", EINVAL);
     const struct child *network = children_find(orders->children, ROLE_NETWORK, request->network);
     if (!network)
-        return refuse(why, size, "no such network was started", ENOENT);
+        return refuse(why, size, "no such network was started", ESRCH);
     if (orders->is_root && request->uid != network->uid)
         return refuse(why, size, "the sockets of a network belong to whom it runs as", EPERM);
     if (request->group[0] && !accounts_find_group(request->group, &want.gid)) {

@@ -17,6 +17,7 @@ struct bound_socket {
     char name[SOCKET_NAME_SIZE];
     int fd;
     struct sockpath_id id;
+    struct sockpath want;
 };
 
 struct sockets {
@@ -60,15 +61,25 @@ static void make_name(char name[SOCKET_NAME_SIZE], const struct bind_request *re
              request->port, request->kind == SOCKET_STREAM ? "stream" : "dgram");
 }
 
+static bool is_as_wanted(const struct bound_socket *bound, const struct sockpath *want)
+{
+    return bound->want.mode == want->mode && bound->want.uid == want->uid && bound->want.gid == want->gid;
+}
+
 int sockets_bind(struct sockets *sockets, const struct bind_request *request, const struct sockpath *want,
                  char *ret_why, size_t why_size)
 {
     unsigned n_of_network = 0;
-    for (const struct bound_socket *bound = sockets->first; bound; bound = bound->next) {
+    for (struct bound_socket **at = &sockets->first; *at; at = &(*at)->next) {
+        const struct bound_socket *bound = *at;
         if (strcmp(bound->network, request->network) != 0)
             continue;
-        if (bound->kind == request->kind && strcmp(bound->port, request->port) == 0)
-            return bound->fd;
+        if (bound->kind == request->kind && strcmp(bound->port, request->port) == 0) {
+            if (is_as_wanted(bound, want))
+                return bound->fd;
+            drop(sockets, at);
+            break;
+        }
         n_of_network++;
     }
     if (n_of_network >= 2 * (NETWORK_PORTS_MAX + 1)) {
@@ -92,9 +103,21 @@ int sockets_bind(struct sockets *sockets, const struct bind_request *request, co
         free(bound);
         return r;
     }
+    bound->want = *want;
     bound->next = sockets->first;
     sockets->first = bound;
     return bound->fd;
+}
+
+void sockets_keep(struct sockets *sockets, bool (*is_wanted)(void *ctx, const char *network), void *ctx)
+{
+    struct bound_socket **at = &sockets->first;
+    while (*at) {
+        if (is_wanted(ctx, (*at)->network))
+            at = &(*at)->next;
+        else
+            drop(sockets, at);
+    }
 }
 
 void sockets_unbind(struct sockets *sockets, const char *network, const char *port)

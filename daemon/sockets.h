@@ -20,11 +20,15 @@ struct sockets *sockets_create(int dir_fd, const char *dir);
 /* Removes and closes all. sockets_destroy(NULL) is fine. */
 void sockets_destroy(struct sockets *sockets);
 
-/* Binds one, or finds it bound already (mode and group stay as they were then). 'request' has been checked;
- * 'want' is what it comes to. Returns the descriptor, which stays ours, or a negative errno and a sentence:
- * -ENOSPC beyond NETWORK_PORTS_MAX ports. */
+/* Binds one, or finds it bound already; one that was bound with another mode or owner is made anew. 'request'
+ * has been checked; 'want' is what it comes to. Returns the descriptor, which stays ours, or a negative errno
+ * and a sentence: -ENOSPC beyond NETWORK_PORTS_MAX ports. */
 int sockets_bind(struct sockets *sockets, const struct bind_request *request, const struct sockpath *want,
                  char *ret_why, size_t why_size);
+
+/* Removes those of networks that 'is_wanted' does not know: a control that died between stopping a network
+ * and unbinding it left them. */
+void sockets_keep(struct sockets *sockets, bool (*is_wanted)(void *ctx, const char *network), void *ctx);
 
 /* Removes both kinds of a port of a network; 'port' "": all sockets of the network. */
 void sockets_unbind(struct sockets *sockets, const char *network, const char *port);

@@ -130,6 +130,13 @@ class Switchd:
         except OSError:
             return False
 
+    def is_ready_again(self):
+        """After a crash of control: connections may be cut meanwhile."""
+        try:
+            return self.is_ready()
+        except (OSError, http.client.HTTPException):
+            return False
+
     def wait_ready(self, seconds=10):
         wait_for(self.is_ready, seconds, "an answering API")
 

@@ -415,3 +415,58 @@ def test_M04_steady_forwarding_takes_no_memory(make_daemon, folder):
     lease.close()
     for path in mallocs.iterdir():
         path.unlink()
+
+
+def test_a_killed_control_adopts_a_thousand_sockets(make_daemon):
+    """Each of them is handed over again: more descriptors than a channel holds at once."""
+    made = make_daemon()
+    config = made.folder / "vmswitchd.conf"
+    networks = [{"name": f"n{i}", "mode": "internal", "ports": [{"name": f"p{k}"} for k in range(250)]} for i in range(4)]
+    config.write_text(json.dumps({"networks": networks}))
+    made.start("--config", str(config))
+    for i in range(4):
+        made.wait_up(f"n{i}", 60)
+    before = {f"n{i}": made.network(f"n{i}")["pid"] for i in range(4)}
+    for _ in range(2):
+        kill_and_wait(made.children()["control"])
+        wait_for(made.is_ready_again, 10 * SLOW, "the API being back")
+        for name, pid in before.items():
+            made.wait_up(name, 60)
+            assert made.network(name)["pid"] == pid
+    assert len(made.ports("n3")) == 250
+    assert "broke its channel" not in made.log()
+
+
+def test_a_network_that_was_deleted_stays_so(daemon, folder):
+    """Whatever is asked of it on its way out."""
+    daemon.create("lab")
+    daemon.ask("PUT", "/v1/networks/lab/ports/p1", {})
+    stalled = StreamVm(daemon.path("lab.p1.stream"), mac(1))  # its link drains for 100 ms
+    os.kill(daemon.network("lab")["pid"], signal.SIGSTOP)  # and its process for longer
+    deleting = subprocess.Popen(["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "--unix-socket", str(daemon.api_path),
+                                 "-X", "DELETE", "http://x/v1/networks/lab"], stdout=subprocess.PIPE, text=True)
+    time.sleep(0.1)
+    for method, path, body in (("PUT", "ports/p2", {}), ("PATCH", "ports/p1", {"isolated": True}), ("DELETE", "ports/p1", None)):
+        assert daemon.request(method, f"/v1/networks/lab/{path}", body).status in (404, 409)
+    assert deleting.communicate(timeout=10)[0] == "204"
+    assert not list((daemon.state / "networks").glob("lab*"))
+    kill_and_wait(daemon.children()["control"])
+    wait_for(daemon.is_ready_again, 10 * SLOW, "the API being back")
+    assert daemon.networks() == []
+    stalled.close()
+
+
+def test_control_dies_while_a_network_stops_and_leaves_no_socket(daemon):
+    daemon.create("lab", sockets={"mode": "0666"})
+    os.kill(daemon.network("lab")["pid"], signal.SIGSTOP)
+    deleting = subprocess.Popen(["curl", "-s", "-o", "/dev/null", "--unix-socket", str(daemon.api_path), "-X", "DELETE",
+                                 "http://x/v1/networks/lab"])
+    time.sleep(0.1)
+    kill_and_wait(daemon.children()["control"])
+    deleting.wait(10)
+    wait_for(daemon.is_ready_again, 10 * SLOW, "the API being back")
+    wait_for(lambda: not any("lab" in name for name in daemon.children()), 10, "the end of the network")
+    daemon.create("lab", sockets={"mode": "0600"})
+    assert daemon.path("lab.stream").stat().st_mode & 0o777 == 0o600
+    daemon.ask("DELETE", "/v1/networks/lab")
+    assert not any(name.startswith("lab") for name in os.listdir(daemon.runtime))
