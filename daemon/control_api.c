@@ -341,9 +341,8 @@ static void put_network_op(void *ctx, struct api_call *call, const struct networ
     } else if (m && is_create) {
         control_reply_problem(call, 409, "a network of this name exists", "/name",
                               "change it with PUT, or choose another name");
-    } else if (m && control_refuse_deleted(m, call)) {
-        return;
-    } else if ((m && control_refuse_configured(m, call)) || refuse_overlap(control, spec, call)) {
+    } else if ((m && (control_refuse_deleted(m, call) || control_refuse_configured(m, call))) ||
+               refuse_overlap(control, spec, call)) {
         return;
     } else if (!m) {
         make_network(control, spec, call);

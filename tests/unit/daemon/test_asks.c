@@ -104,10 +104,10 @@ static void anything_else_is_answered_once_by_whatever_comes(void **state)
 {
     struct rig rig;
     (void)state;
-    for (uint16_t type = MSG_NONE + 1; type < MSG_N; type++) {
+    for (int type = MSG_NONE + 1; type < MSG_N; type++) {
         open_rig(&rig);
         uint32_t id = ask(&rig, MSG_FLUSH, NULL, 0, 1000);
-        assert_true(answer(&rig, rig.one, type, id));
+        assert_true(answer(&rig, rig.one, (uint16_t)type, id));
         assert_false(answer(&rig, rig.one, MSG_DONE, id));
         assert_int_equal(rig.n_answers, 1);
         assert_int_equal(rig.last_type, type);
