@@ -48,6 +48,7 @@ struct network {
     struct dgram_hub *hub;
     uint64_t clients_refused;
     struct log_limit refuse_log, denied_log;
+    struct log_limit client_log; /* datagram clients come and go */
     uv_timer_t tick;
 
     struct network_port *uplink; /* NULL: none is wanted */

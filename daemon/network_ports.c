@@ -187,21 +187,25 @@ static struct port *on_hub_client(void *ctx, const char *peer_path)
 {
     struct network *network = ctx;
     char name[PORT_NAME_SIZE], escaped[160];
+    uint32_t suppressed;
     network_make_name(network, "datagram", name);
     struct network_port *np = network_add_port(network, name, PORT_VM);
     if (!np)
         return NULL;
     network_set_client(np, VIA_SHARED);
-    log_info("port %s: datagram client %s on the shared path", name,
-             log_escape(peer_path, escaped, sizeof(escaped)));
+    if (log_allowed(&network->client_log, uv_now(network->loop), &suppressed))
+        log_info("port %s: datagram client %s on the shared path (%u more left out)", name,
+                 log_escape(peer_path, escaped, sizeof(escaped)), suppressed);
     return &np->port;
 }
 
 static void on_hub_client_gone(void *ctx, struct port *port, const char *reason)
 {
-    (void)ctx;
+    struct network *network = ctx;
     struct network_port *np = port->owner;
-    log_info("port %s: client gone: %s", port->name, reason);
+    uint32_t suppressed;
+    if (log_allowed(&network->client_log, uv_now(network->loop), &suppressed))
+        log_info("port %s: client gone: %s (%u more left out)", port->name, reason, suppressed);
     np->via = VIA_NONE; /* the hub has let go of it already */
     network_drop_port(np, LINK_CLOSE_NOW, reason);
 }
