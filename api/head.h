@@ -11,7 +11,7 @@
 #include <stddef.h>
 
 enum {
-    HEAD_MAX = 8 * 1024,       /* reliability.md 2.3 */
+    HEAD_MAX = 8 * 1024,       /* a curl sends 200 bytes */
     HEAD_FIELDS_MAX = 64,      /* each costs the library memory beside its text; curl sends 4, browsers 20 */
     HEAD_BODY_MAX = 64 * 1024, /* the largest of ours is 5 KiB: 32 forwards */
 };

@@ -153,7 +153,7 @@ static int check_ipv4(const struct network_spec *spec, struct spec_error *error)
     return 0;
 }
 
-/* Libslirp alone does these, and "auto" becomes it (DESIGN: shared -> vmnet where it can start, else user).
+/* Libslirp alone does these, and "auto" becomes it (shared: vmnet where it can start, else user).
  */
 static bool is_user(const struct network_spec *spec)
 {

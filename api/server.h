@@ -12,7 +12,7 @@
 
 enum { API_CONNECTIONS_MAX = 64 };
 
-/* reliability.md 2.3. Times are injected so that tests need not wait for them. */
+/* Times are injected so that tests need not wait for them. */
 struct api_limits {
     uint32_t connections; /* at most API_CONNECTIONS_MAX */
     uint32_t per_uid;     /* not for 'privileged' */

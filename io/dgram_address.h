@@ -32,7 +32,7 @@ bool dgram_address_of(struct dgram_address *address, const struct batch_slot *sl
 /* True if the datagram came from 'address'. */
 bool dgram_address_is_from(const struct dgram_address *address, const struct batch_slot *slot);
 
-/* Asks the kernel who answers there, without sending anything: a throw-away socket connects (vm-drivers 6.1).
+/* Asks the kernel who answers there, without sending anything: a throw-away socket connects.
  * 0: somebody, connected to nobody. -EPERM: somebody, connected to another socket (to ours, say).
  * -ECONNREFUSED: a file nobody has bound any more. -ENOENT: no file. -EACCES: it may not be written.
  * Other errors tell nothing. */

@@ -2,7 +2,7 @@
  *
  * The good path: a datagram from a bound source -> adopt: the client is asked for, connected back, plugged
  * in; from then on this is a connected datagram link (link_datagram.c). Connected, because then neither side
- * is held to the kernel's queue of 10 datagrams, and a full queue is followed by a wake-up (vm-drivers 6.1).
+ * is held to the kernel's queue of 10 datagrams, and a full queue is followed by a wake-up.
  *
  * The price: while we are connected to a client, nobody else can reach the path, and a client that is gone
  * shows nothing. So a silent client is asked for every DGRAM_PATH_PROBE_MS, without a datagram:

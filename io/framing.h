@@ -4,7 +4,7 @@
  * state: the caller offers everything it has from a record's first byte on, and offers again what was not
  * consumed when more has come. Frames point into the caller's bytes, with their prefix in front (frame.h).
  *
- * Lengths, as reliability 1.3 #1 decided
+ * Lengths
  *   0 to 13          a runt: skipped and counted, the stream goes on behind it
  *   14 to 69632      a frame; whether the network's MTU allows it is for lan_receive() to say
  *   more             the stream cannot be trusted any longer: the caller closes it

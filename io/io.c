@@ -75,7 +75,7 @@ static void on_waited(uv_timer_t *handle)
     resume_waiting(io, false);
 }
 
-/* A stream is reported writable only when three quarters of its socket buffer are free (vm-drivers 6.1, 6.3),
+/* A stream is reported writable only when three quarters of its socket buffer are free,
  * but it takes bytes before that. A live reader of a big buffer would look stalled for milliseconds; so
  * before a source is made to wait, the socket itself is asked. */
 void io_refresh_pushing(struct io *io)

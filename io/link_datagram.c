@@ -5,7 +5,7 @@
  * timer asks where the system tells nothing: ENOBUFS on macOS, and unconnected sockets, which always look
  * writable); the socket refuses one frame for its size (dropped, the next is tried); the peer is gone; the
  * client has shut our socket down by its duplicate of it (readable for ever, with nothing to read: closed).
- * Datagram sources are never made to wait: a client that meets EAGAIN may break (vm-drivers 2.3).
+ * Datagram sources are never made to wait: a client that meets EAGAIN may break, as libkrun does on Linux.
  */
 #include "io/link.h"
 

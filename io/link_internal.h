@@ -109,7 +109,7 @@ enum {
     STREAM_COPY_MAX = 16 * 1024, /* a longer carried part stays where it is and is read on behind */
     LINK_RETRY_MIN_MS = 1,       /* the loop's resolution; the bounded retry that ENOBUFS asks for */
     LINK_RETRY_MAX_MS = 50, /* while nothing goes: costs a stuck port nothing, and 100 ms is the promise */
-    LINK_DRAIN_MS = 100,    /* vm-drivers 0.2 #7, tested with QEMU 10.0.2 */
+    LINK_DRAIN_MS = 100,    /* enough for QEMU 10.0.2, which was tried */
     IO_KEEPER_MS = 5000,
 };
 
@@ -196,7 +196,7 @@ void datagram_flush(struct link *link);
 /* Hands slots [first, first + n) of io's batch to the lan as coming from the link's port. */
 void datagram_deliver(struct link *link, size_t first, size_t n);
 
-/* "VFKT": what vfkit and krunkit send first (vm-drivers 2.2, 3). */
+/* "VFKT": what vfkit and krunkit send first. */
 bool datagram_is_greeting(const struct batch_slot *slot);
 
 #endif

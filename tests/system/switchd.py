@@ -235,7 +235,7 @@ class Switchd:
         return found
 
     def sums(self, name):
-        """(left, right) of the rule of DESIGN 1 for a network; of one that is on its way out, nothing."""
+        """(left, right) of the sum rule for a network; of one that is on its way out, nothing."""
         answer = self.get(f"/v1/networks/{name}")
         if answer.status == 404:
             return 0, 0

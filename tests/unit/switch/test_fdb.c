@@ -104,7 +104,7 @@ static void count_entry(const struct fdb_view *view, void *ctx)
         (*(size_t *)ctx)++;
 }
 
-/* 10^6 here instead of the row's 10^7: nothing depends on how far past the limit it goes. */
+/* 10^6 rather than 10^7, to be quick: nothing depends on how far past the limit it goes. */
 static void L01_random_sources_fill_one_port_only(void **state)
 {
     (void)state;
