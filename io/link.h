@@ -78,7 +78,9 @@ struct dgram_path_events {
     void (*on_denied)(void *ctx, struct port *port, const char *peer_path);
 };
 
-enum { DGRAM_PATH_PROBE_MS = 250 /* a silent client is probed this often: a VM that starts again takes longer */ };
+enum {
+    DGRAM_PATH_PROBE_MS = 250 /* a silent client is probed this often: a VM that starts again takes longer */
+};
 
 /* Takes ownership of 'fd', a bound unix datagram socket, as above. 'events' must outlive it. */
 int dgram_path_open(struct dgram_path **ret_path, struct io *io, struct port *port, int fd,
