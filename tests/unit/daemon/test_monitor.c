@@ -190,9 +190,14 @@ static void sockets_are_as_asked_and_bound_once(void **state)
     struct stat st;
     assert_int_equal(desk_start(&desk, ROLE_NETWORK, "one", NULL, NULL), 0);
     assert_int_equal(desk_bind(&desk, "one", "", SOCKET_STREAM, 0660, &fd), 0);
-    assert_int_equal(desk_bind(&desk, "one", "", SOCKET_STREAM, 0600, &again), 0);
+    assert_int_equal(desk_bind(&desk, "one", "", SOCKET_STREAM, 0660, &again), 0);
     assert_int_equal(socket_inode(fd), socket_inode(again));
     assert_int_equal(mode_of("one.stream"), 0660);
+    close(again);
+    assert_int_equal(desk_bind(&desk, "one", "", SOCKET_STREAM, 0600, &again), 0);
+    assert_int_not_equal(socket_inode(fd),
+                         socket_inode(again)); /* the old one was wider than is wanted now */
+    assert_int_equal(mode_of("one.stream"), 0600);
     assert_int_equal(stat(rig_path(&rig, "one.stream"), &st), 0);
     assert_int_equal(st.st_uid, desk_uid());
     close(again);
@@ -210,11 +215,11 @@ static void sockets_are_as_asked_and_bound_once(void **state)
     assert_false(exists("one.vm1.dgram"));
     assert_true(exists("one.stream"));
     desk_stop(&desk, ROLE_NETWORK, "one");
-    assert_int_equal(desk_bind(&desk, "one", "", SOCKET_STREAM, 0600, NULL), ENOENT);
+    assert_int_equal(desk_bind(&desk, "one", "", SOCKET_STREAM, 0600, NULL), ESRCH);
     assert_true(exists("one.stream")); /* a network may be stopped only to be started again */
     unbind.port[0] = '\0';
     desk_send(&desk, MSG_UNBIND, &unbind, sizeof(unbind));
-    assert_int_equal(desk_bind(&desk, "one", "", SOCKET_STREAM, 0600, NULL), ENOENT);
+    assert_int_equal(desk_bind(&desk, "one", "", SOCKET_STREAM, 0600, NULL), ESRCH);
     assert_false(exists("one.stream"));
     assert_false(exists("one.dgram"));
 }
