@@ -163,16 +163,20 @@ const char *rig_path(const struct rig *rig, const char *name)
 
 bool rig_alive(pid_t pid)
 {
-    /* A zombie is not alive; whoever adopted it may reap it late. */
-    return kill(pid, 0) == 0 && rig_status(pid, "State")[0] != 'Z';
+    /* A zombie is not alive, whoever reaps it late; nor is one that is reaped between the two looks. */
+    char state = kill(pid, 0) == 0 ? rig_status(pid, "State")[0] : '\0';
+    return state != '\0' && state != 'Z';
 }
 
 bool rig_gone(pid_t pid, int limit_ms)
 {
     int64_t end = rig_now_ms() + limit_ms;
-    while (rig_alive(pid) && rig_now_ms() < end)
+    while (rig_alive(pid)) {
+        if (rig_now_ms() >= end)
+            return false;
         nap();
-    return !rig_alive(pid);
+    }
+    return true;
 }
 
 const char *rig_status(pid_t pid, const char *name)
