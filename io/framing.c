@@ -4,25 +4,28 @@
 void framing_split(const uint8_t *bytes, size_t len, struct frame *frames, size_t max_frames,
                    struct framing_result *ret)
 {
+    const uint8_t *at = bytes, *end = bytes + len;
+    size_t n = 0;
+
     *ret = (struct framing_result){.n_frames = 0};
-    while (ret->n_frames < max_frames && len - ret->consumed >= FRAME_PREFIX) {
-        const uint8_t *record = bytes + ret->consumed;
-        uint32_t frame_len = framing_get_len(record);
+    while (n < max_frames && end - at >= FRAME_PREFIX) {
+        uint32_t frame_len = framing_get_len(at);
 
         if (frame_len > FRAME_LEN_MAX) {
             ret->is_bad = true;
             ret->bad_len = frame_len;
-            return;
+            break;
         }
-        if (len - ret->consumed - FRAME_PREFIX < frame_len)
-            return;
-        ret->consumed += FRAME_PREFIX + frame_len;
-        if (frame_len < FRAME_LEN_MIN) {
+        if (end - at < (ptrdiff_t)(FRAME_PREFIX + frame_len))
+            break;
+        if (frame_len >= FRAME_LEN_MIN) {
+            frames[n++] = (struct frame){.head = at + FRAME_PREFIX, .len = frame_len, .head_len = frame_len};
+        } else {
             ret->n_runts++;
             ret->runt_bytes += frame_len;
-            continue;
         }
-        frames[ret->n_frames++] =
-            (struct frame){.head = record + FRAME_PREFIX, .len = frame_len, .head_len = frame_len};
+        at += FRAME_PREFIX + frame_len;
     }
+    ret->n_frames = n;
+    ret->consumed = (size_t)(at - bytes);
 }

@@ -148,41 +148,48 @@ static void end_stream(struct link *link)
 
 /* ---- out ---- */
 
-/* Lays out as many frames as fit, prefixes included. Returns how many. */
+/* Lays out as many frames as fit, prefixes included; neighbours in a receive buffer become one piece. Returns
+ * how many. */
 static size_t gather(const struct frame *const *frames, size_t n, struct iovec iov[STREAM_IOV],
                      unsigned *ret_n_iov, size_t *ret_bytes)
 {
-    const uint8_t *end = NULL;
+    const uint8_t *end = NULL; /* of the last piece, if it can grow */
     unsigned used = 0;
     size_t bytes = 0, i;
 
     for (i = 0; i < n && used + 1 + frames[i]->n_rest <= STREAM_IOV; i++) {
         const struct frame *frame = frames[i];
-        const uint8_t *record = frame->head - FRAME_PREFIX;
+        size_t len = FRAME_PREFIX + (size_t)frame->head_len;
 
-        if (used > 0 && record == end)
-            iov[used - 1].iov_len += FRAME_PREFIX + frame->head_len;
+        bytes += FRAME_PREFIX + (size_t)frame->len;
+        if (frame->head == end + FRAME_PREFIX && used > 0)
+            iov[used - 1].iov_len += len;
         else
-            iov[used++] = piece_of(record, FRAME_PREFIX + frame->head_len);
+            iov[used++] = piece_of(frame->head - FRAME_PREFIX, len);
         end = frame->head + frame->head_len;
-        for (uint32_t k = 0; k < frame->n_rest; k++)
+        for (uint32_t k = 0; k < frame->n_rest; k++) {
             iov[used++] = piece_of(frame->rest[k].base, frame->rest[k].len);
-        if (frame->n_rest > 0)
             end = NULL;
-        bytes += FRAME_PREFIX + frame->len;
+        }
     }
     *ret_n_iov = used;
     *ret_bytes = bytes;
     return i;
 }
 
-/* Counts the frames that the first 'sent' bytes complete; the one they begin goes to the queue as a rest.
- * Returns how many frames are thereby done with. */
-static size_t account(struct link *link, const struct frame *const *frames, size_t n, size_t sent)
+/* Counts the frames that the first 'sent' of their 'bytes' complete; the one they begin goes to the queue as
+ * a rest. Returns how many frames are thereby done with. */
+static size_t account(struct link *link, const struct frame *const *frames, size_t n, size_t bytes,
+                      size_t sent)
 {
     struct counters *counters = &link->port->counters;
     size_t i;
 
+    if (sent == bytes) {
+        counters->frames_out += n;
+        counters->bytes_out += bytes - n * FRAME_PREFIX;
+        return n;
+    }
     for (i = 0; i < n && sent >= FRAME_PREFIX + (size_t)frames[i]->len; i++) {
         sent -= FRAME_PREFIX + (size_t)frames[i]->len;
         counters->frames_out++;
@@ -221,7 +228,7 @@ static size_t write_frames(struct link *link, const struct frame *const *frames,
             break;
         }
         link_took(link);
-        done += account(link, frames + done, n_gathered, (size_t)sent);
+        done += account(link, frames + done, n_gathered, bytes, (size_t)sent);
         if ((size_t)sent < bytes)
             break;
     }

@@ -12,6 +12,9 @@
  *   A port with n > 0 learned entries is in by_count[n]; n_most is the largest such n, else 0. Counts
  *   change by one, so n_most does too and finding the port that holds most needs no search.
  *
+ *   An address has one entry, learned or static. 'generation' counts the changes of who has which: what was
+ *   found at one generation holds as long as it lasts.
+ *
  * When it is full
  *   fdb.h says who gives up an entry. Among VM ports with equally many it is the one that has had so many
  *   for longest, which is never the port that has just grown. (Open vSwitch's mac-learning.c evicts by
@@ -49,6 +52,7 @@ struct fdb {
     uint32_t n_most;
     struct fdb_entry *free_learned, *free_static;
 
+    uint64_t generation; /* from 1 */
     uint32_t n_learned;
     uint64_t n_moves;
     uint64_t n_evictions;
@@ -130,6 +134,7 @@ static void give_back(struct fdb_entry **free_list, struct fdb_entry *entry)
 
 static void hash_insert(struct fdb *fdb, struct fdb_entry *entry)
 {
+    fdb->generation++;
     entry->in_chain = chain_of(fdb, entry->mac);
     entry->next_in_chain = *entry->in_chain;
     *entry->in_chain = entry;
@@ -137,8 +142,9 @@ static void hash_insert(struct fdb *fdb, struct fdb_entry *entry)
         entry->next_in_chain->in_chain = &entry->next_in_chain;
 }
 
-static void hash_remove(struct fdb_entry *entry)
+static void hash_remove(struct fdb *fdb, struct fdb_entry *entry)
 {
+    fdb->generation++;
     *entry->in_chain = entry->next_in_chain;
     if (entry->next_in_chain)
         entry->next_in_chain->in_chain = entry->in_chain;
@@ -215,7 +221,7 @@ static void remove_learned(struct fdb *fdb, struct fdb_entry *entry)
 {
     struct port *port = entry->port;
 
-    hash_remove(entry);
+    hash_remove(fdb, entry);
     list_remove(port, entry);
     set_n_learned(fdb, port, port->fdb.n_learned - 1);
     fdb->n_learned--;
@@ -257,6 +263,12 @@ static void add_learned(struct fdb *fdb, uint64_t mac, struct port *port, uint64
     fdb->n_learned++;
 }
 
+/* 'mac' is learned at 'port', and the last that was. */
+static bool is_last_speaker(const struct port *port, uint64_t mac)
+{
+    return port->fdb.newest && port->fdb.newest->mac == mac;
+}
+
 /* Whether the port of 'entry' keeps it against 'claimant'. */
 static bool is_kept(const struct fdb *fdb, const struct fdb_entry *entry, const struct port *claimant,
                     uint64_t now_ms)
@@ -281,7 +293,8 @@ static void note_flap(struct fdb *fdb, const struct fdb_entry *entry, const stru
 
 void fdb_learn(struct fdb *fdb, uint64_t mac, struct port *port, uint64_t now_ms)
 {
-    struct fdb_entry *entry = lookup(fdb, mac);
+    /* Mostly the one who spoke here last speaks again. */
+    struct fdb_entry *entry = is_last_speaker(port, mac) ? port->fdb.newest : lookup(fdb, mac);
 
     if (!entry) {
         add_learned(fdb, mac, port, now_ms);
@@ -351,7 +364,7 @@ static void unlink_static(struct fdb_entry *entry)
 
 static void remove_static(struct fdb *fdb, struct fdb_entry *entry)
 {
-    hash_remove(entry);
+    hash_remove(fdb, entry);
     unlink_static(entry);
     give_back(&fdb->free_static, entry);
 }
@@ -365,6 +378,7 @@ bool fdb_add_static(struct fdb *fdb, uint64_t mac, struct port *port)
     if (entry && entry->is_static) {
         unlink_static(entry);
         link_static(port, entry);
+        fdb->generation++;
         return true;
     }
     if (!fdb->free_static)
@@ -403,6 +417,7 @@ struct fdb *fdb_create(const struct fdb_options *options)
 
     size_t n_entries = (size_t)options->capacity + FDB_STATIC_MAX;
     fdb->options = *options;
+    fdb->generation = 1;
     fdb->n_chains = 1;
     while (fdb->n_chains < n_entries)
         fdb->n_chains *= 2;
@@ -453,8 +468,20 @@ struct port *fdb_find(const struct fdb *fdb, uint64_t mac)
     return entry ? entry->port : NULL;
 }
 
+struct port *fdb_find_for(const struct fdb *fdb, struct port *from, uint64_t mac)
+{
+    if (from->fdb.found.generation != fdb->generation || from->fdb.found.mac != mac) {
+        from->fdb.found.port = fdb_find(fdb, mac);
+        from->fdb.found.mac = mac;
+        from->fdb.found.generation = fdb->generation;
+    }
+    return from->fdb.found.port;
+}
+
 bool fdb_is_static_elsewhere(const struct fdb *fdb, uint64_t mac, const struct port *port)
 {
+    if (is_last_speaker(port, mac))
+        return false;
     const struct fdb_entry *entry = lookup(fdb, mac);
 
     return entry && entry->is_static && entry->port != port;

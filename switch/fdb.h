@@ -75,6 +75,9 @@ void fdb_learn(struct fdb *fdb, uint64_t mac, struct port *port, uint64_t now_ms
 /* Returns the port of 'mac', or NULL if unknown. */
 struct port *fdb_find(const struct fdb *fdb, uint64_t mac);
 
+/* The same; remembers the answer in 'from', which asks again and again, until the table changes. */
+struct port *fdb_find_for(const struct fdb *fdb, struct port *from, uint64_t mac);
+
 /* True if 'mac' is a static entry at 'port' / at any port other than 'port'. */
 bool fdb_is_static_elsewhere(const struct fdb *fdb, uint64_t mac, const struct port *port);
 

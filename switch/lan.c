@@ -1,19 +1,19 @@
 /* switch/lan.c - the way of a frame through one broadcast domain
  *
  * How it works
- *   lan_receive() walks its batch three times.
- *   1 admit   refuses what may not come in and learns the sources of the rest. That all of a batch is
- *             learned before any of it is forwarded is chosen: the table then stands still while ports
- *             are chosen, so each look-up may be remembered for the next frame, and a reply that shares
- *             a batch with what makes its receiver known is not flooded.
- *   2 choose  gives each frame one port, all ports, or a reason to be dropped. If a chosen port pushes
- *             back and the source can wait, the batch ends here and nothing has been counted. What was
- *             learned stays: offered again, the batch teaches the same.
- *   3 settle  counts every frame and hands each port that is touched its frames, once.
+ *   Frames come in runs: a transfer sends many in a row between the same two addresses. lan_receive() cuts
+ * its batch into such runs, and a run is looked up, decided and counted once. 1 cut     makes the runs. A
+ * frame that is longer than the network allows is a run of its own. 2 admit   refuses what may not come in
+ * and learns the sources of the rest. That all of a batch is learned before any of it is forwarded is chosen:
+ * the table then stands still while ports are chosen, and a reply that shares a batch with what makes its
+ * receiver known is not flooded. 3 choose  gives each run one port, all ports, or a reason to be dropped. If
+ * a chosen port pushes back and the source can wait, the batch ends here and nothing has been counted. What
+ * was learned stays: offered again, the batch teaches the same. 4 settle  counts every frame and hands each
+ * port that is touched its frames, once.
  *
- *   A frame for one port is chained to that port by its index in the batch, so it costs the same among
- *   two ports and among a thousand. Frames for all ports are kept in one list for the batch and merged
- *   into each port's chain by index. So each port gets its frames in the order in which they came.
+ *   A run for one port is chained to that port by its index, so it costs the same among two ports and
+ *   among a thousand. Runs for all ports are kept in one list for the batch and merged into each port's
+ *   chain by index. So each port gets its frames in the order in which they came.
  *
  * What is always true
  *   frames_in + flood_copies == frames_out + sum of drops + queued. A flooded frame makes one copy for
@@ -22,21 +22,26 @@
  *   Between two calls no port is touched. port_ops.send must not call lan_receive() of the same lan.
  *
  * Memory
- *   One struct lan (about 9 KiB) and its forwarding database, both from lan_create().
+ *   One struct lan (about 14 KiB) and its forwarding database, both from lan_create().
  */
 #include "switch/lan.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "switch/mac.h"
 
 #define NO_DROP DROP_N_REASONS
 #define NO_INDEX UINT32_MAX
 
-/* What becomes of a frame. */
-struct choice {
+/* Frames in a row with the same addresses and EtherType, and what becomes of them. */
+struct run {
+    uint32_t first, n;
+    uint32_t longest; /* frame; a tag does not count */
+    uint32_t bytes;
     struct port *port; /* receives it, or counts its drop; NULL: all other ports */
     enum drop_reason drop;
+    uint32_t next; /* run in the chain of the same port */
 };
 
 struct lan {
@@ -47,10 +52,10 @@ struct lan {
     struct counters departed; /* of the ports that have left */
 
     /* Of the batch at hand; kept here to spare the stack. */
-    struct choice choices[LAN_BATCH_MAX];
-    uint32_t next[LAN_BATCH_MAX];   /* in the chain of the same port */
-    uint32_t floods[LAN_BATCH_MAX]; /* frames for all ports */
-    size_t n_floods;
+    struct run runs[LAN_BATCH_MAX];
+    size_t n_runs;
+    uint32_t floods[LAN_BATCH_MAX]; /* runs for all ports */
+    size_t n_floods, n_flood_frames;
     struct port *touched; /* ports with a chain */
     const struct frame *out[LAN_BATCH_MAX];
 };
@@ -108,14 +113,44 @@ void lan_leave(struct lan *lan, struct port *port)
     port->lan = NULL;
 }
 
-/* --- 1: admit --- */
+/* --- 1: cut --- */
 
-static bool is_oversize(const struct lan *lan, const struct frame *frame)
+/* The length that limits are about: they allow a VLAN tag on top. */
+static uint32_t untagged_len(const struct frame *frame)
 {
-    uint32_t limit = lan->mtu + FRAME_ETHER_HEADER;
-
-    return frame->len > limit && (!frame_is_tagged(frame) || frame->len > limit + FRAME_VLAN_TAG);
+    return frame->len - (frame_is_tagged(frame) ? FRAME_VLAN_TAG : 0);
 }
+
+/* True if the two frames have the same addresses and EtherType. */
+static bool is_same_flow(const struct frame *a, const struct frame *b)
+{
+    return memcmp(a->head, b->head, FRAME_ETHER_HEADER) == 0;
+}
+
+static void cut(struct lan *lan, struct port *from, const struct frame *frames, size_t n)
+{
+    const uint32_t limit = lan->mtu + FRAME_ETHER_HEADER;
+    struct run *run = NULL;
+
+    lan->n_runs = 0;
+    for (size_t i = 0; i < n; i++) {
+        const struct frame *frame = &frames[i];
+        uint32_t len = untagged_len(frame);
+
+        if (!run || len > limit || run->drop != NO_DROP || !is_same_flow(frame, &frames[i - 1])) {
+            run = &lan->runs[lan->n_runs++];
+            *run = (struct run){.first = (uint32_t)i, .port = from, .drop = NO_DROP};
+            if (len > limit)
+                run->drop = DROP_oversize;
+        }
+        run->n++;
+        run->bytes += frame->len;
+        if (len > run->longest)
+            run->longest = len;
+    }
+}
+
+/* --- 2: admit --- */
 
 /* Learns 'source', unless a frame from it may not come in at all. */
 static enum drop_reason admit_source(struct lan *lan, struct port *from, uint64_t source, uint64_t now_ms)
@@ -131,34 +166,31 @@ static enum drop_reason admit_source(struct lan *lan, struct port *from, uint64_
     return NO_DROP;
 }
 
-/* Sets 'drop' of every choice. A run of frames from one source is looked up once. */
-static void admit(struct lan *lan, struct port *from, const struct frame *frames, size_t n, uint64_t now_ms)
+/* Sets 'drop' of every run. Runs from one source in a row are looked up once. */
+static void admit(struct lan *lan, struct port *from, const struct frame *frames, uint64_t now_ms)
 {
     uint64_t last_source = 0;
     enum drop_reason last_drop = DROP_bad_source; /* which zero is */
 
-    for (size_t i = 0; i < n; i++) {
-        const struct frame *frame = &frames[i];
-        struct choice *choice = &lan->choices[i];
-        choice->port = from;
+    for (struct run *run = lan->runs; run < lan->runs + lan->n_runs; run++) {
+        const uint8_t *head = frames[run->first].head;
+
         if (!from->enabled) {
-            choice->drop = DROP_port_disabled;
-        } else if (is_oversize(lan, frame)) {
-            choice->drop = DROP_oversize;
-        } else {
-            uint64_t source = mac_load(frame->head + MAC_LEN);
+            run->drop = DROP_port_disabled;
+        } else if (run->drop == NO_DROP) {
+            uint64_t source = mac_load(head + MAC_LEN);
             if (source != last_source)
                 last_drop = admit_source(lan, from, source, now_ms);
             last_source = source;
-            choice->drop = last_drop;
+            run->drop = last_drop;
             /* Its source is learned all the same: the neighbour that speaks LLDP is there. */
-            if (choice->drop == NO_DROP && mac_is_reserved(mac_load(frame->head)))
-                choice->drop = DROP_reserved;
+            if (run->drop == NO_DROP && mac_is_reserved(mac_load(head)))
+                run->drop = DROP_reserved;
         }
     }
 }
 
-/* --- 2: choose --- */
+/* --- 3: choose --- */
 
 /* Isolation: two VM ports may not talk; to and from the uplink all may. */
 static bool may_pass(const struct lan *lan, const struct port *from, const struct port *to)
@@ -167,60 +199,56 @@ static bool may_pass(const struct lan *lan, const struct port *from, const struc
            !(lan->isolated || from->isolated || to->isolated);
 }
 
-static bool is_too_big(const struct port *to, const struct frame *frame)
-{
-    return frame->len > to->frame_max &&
-           (!frame_is_tagged(frame) || frame->len - FRAME_VLAN_TAG > to->frame_max);
-}
-
-static struct choice choose_known(const struct lan *lan, struct port *from, struct port *to,
-                                  const struct frame *frame)
+/* Sends the run to 'to', or says who counts its drop, and why. What is too big is found frame by frame. */
+static void choose_known(const struct lan *lan, struct port *from, struct port *to, struct run *run)
 {
     if (to == from)
-        return (struct choice){from, DROP_same_port};
-    if (!may_pass(lan, from, to))
-        return (struct choice){from, DROP_isolated};
-    if (!port_is_up(to))
-        return (struct choice){to, DROP_link_down};
-    if (is_too_big(to, frame))
-        return (struct choice){to, DROP_too_big};
-    return (struct choice){to, NO_DROP};
+        run->drop = DROP_same_port;
+    else if (!may_pass(lan, from, to))
+        run->drop = DROP_isolated;
+    else
+        run->port = to;
+    if (run->port == to && to != from && !port_is_up(to))
+        run->drop = DROP_link_down;
 }
 
-/* Completes the choices that admit() has left open. Returns true if a port that is to receive pushes back.
- * A run of frames for one destination is looked up once. */
-static bool choose(struct lan *lan, struct port *from, const struct frame *frames, size_t n)
+/* True if the port takes at least one frame of the run, by length. */
+static bool fits_any(const struct port *to, const struct frame *frames, const struct run *run)
+{
+    for (uint32_t i = 0; i < run->n; i++)
+        if (untagged_len(&frames[run->first + i]) <= to->frame_max)
+            return true;
+    return false;
+}
+
+/* Completes the runs that admit() has left open. Returns true if a port that is to receive pushes back. */
+static bool choose(struct lan *lan, struct port *from, const struct frame *frames)
 {
     bool is_pushed_back = false;
-    uint64_t last_destination = 0;
-    struct port *last_port = NULL; /* nobody is zero */
 
-    for (size_t i = 0; i < n; i++) {
-        struct choice *choice = &lan->choices[i];
-        if (choice->drop != NO_DROP)
+    for (struct run *run = lan->runs; run < lan->runs + lan->n_runs; run++) {
+        if (run->drop != NO_DROP)
             continue;
-        uint64_t destination = mac_load(frames[i].head);
-        if (destination != last_destination)
-            last_port = mac_is_group(destination) ? NULL : fdb_find(lan->fdb, destination);
-        last_destination = destination;
-        if (!last_port) {
-            choice->port = NULL;
+        uint64_t destination = mac_load(frames[run->first].head);
+        struct port *to = mac_is_group(destination) ? NULL : fdb_find_for(lan->fdb, from, destination);
+        if (!to) {
+            run->port = NULL;
             continue;
         }
-        *choice = choose_known(lan, from, last_port, &frames[i]);
-        if (choice->drop == NO_DROP && choice->port->pushes_back)
+        choose_known(lan, from, to, run);
+        if (run->drop == NO_DROP && to->pushes_back && fits_any(to, frames, run))
             is_pushed_back = true;
     }
     return is_pushed_back;
 }
 
-/* --- 3: settle --- */
+/* --- 4: settle --- */
 
-static void chain_frame(struct lan *lan, struct port *port, uint32_t index)
+static void chain_run(struct lan *lan, struct port *port, uint32_t index)
 {
-    lan->next[index] = NO_INDEX;
+    lan->runs[index].next = NO_INDEX;
     if (port->batch.is_touched) {
-        lan->next[port->batch.last] = index;
+        lan->runs[port->batch.last].next = index;
     } else {
         port->batch.is_touched = true;
         port->batch.first = index;
@@ -231,21 +259,40 @@ static void chain_frame(struct lan *lan, struct port *port, uint32_t index)
 }
 
 /* Counts every frame of the batch and sorts those not dropped into chains and the list of floods. */
-static void sort_frames(struct lan *lan, struct port *from, const struct frame *frames, size_t n)
+static void sort_runs(struct lan *lan, struct port *from)
 {
     lan->touched = NULL;
     lan->n_floods = 0;
-    from->counters.frames_in += n;
-    for (size_t i = 0; i < n; i++) {
-        const struct choice *choice = &lan->choices[i];
-        from->counters.bytes_in += frames[i].len;
-        if (choice->drop != NO_DROP)
-            choice->port->counters.drops[choice->drop]++;
-        else if (choice->port)
-            chain_frame(lan, choice->port, (uint32_t)i);
-        else
-            lan->floods[lan->n_floods++] = (uint32_t)i;
+    lan->n_flood_frames = 0;
+    for (uint32_t i = 0; i < lan->n_runs; i++) {
+        const struct run *run = &lan->runs[i];
+
+        from->counters.frames_in += run->n;
+        from->counters.bytes_in += run->bytes;
+        if (run->drop != NO_DROP) {
+            run->port->counters.drops[run->drop] += run->n;
+        } else if (run->port) {
+            chain_run(lan, run->port, i);
+        } else {
+            lan->floods[lan->n_floods++] = i;
+            lan->n_flood_frames += run->n;
+        }
     }
+}
+
+/* Appends the frames of 'run' to lan->out, which has n, without those that are too big for 'port'. Returns
+ * how many there are then. */
+static size_t add_run(struct lan *lan, struct port *port, const struct frame *frames, const struct run *run,
+                      size_t n)
+{
+    const struct frame *end = frames + run->first + run->n;
+
+    for (const struct frame *frame = frames + run->first; frame < end; frame++)
+        if (run->longest <= port->frame_max || untagged_len(frame) <= port->frame_max)
+            lan->out[n++] = frame;
+        else
+            port->counters.drops[DROP_too_big]++;
+    return n;
 }
 
 /* Hands 'port' its chain, merged by index with the first 'n_floods' of the floods. */
@@ -258,14 +305,10 @@ static void hand_over(struct lan *lan, struct port *port, const struct frame *fr
     port->batch.is_touched = false;
     while (flood < n_floods || index != NO_INDEX) {
         if (flood == n_floods || index < lan->floods[flood]) {
-            lan->out[n++] = &frames[index];
-            index = lan->next[index];
+            n = add_run(lan, port, frames, &lan->runs[index], n);
+            index = lan->runs[index].next;
         } else {
-            const struct frame *frame = &frames[lan->floods[flood++]];
-            if (is_too_big(port, frame))
-                port->counters.drops[DROP_too_big]++;
-            else
-                lan->out[n++] = frame;
+            n = add_run(lan, port, frames, &lan->runs[lan->floods[flood++]], n);
         }
     }
     if (n > 0)
@@ -287,19 +330,20 @@ static void count_floods(const struct lan *lan, struct port *from)
             drop = DROP_isolated;
     }
     if (n_copies > 0)
-        from->counters.flood_copies += (n_copies - 1) * lan->n_floods;
+        from->counters.flood_copies += (n_copies - 1) * lan->n_flood_frames;
     else
-        from->counters.drops[drop] += lan->n_floods;
+        from->counters.drops[drop] += lan->n_flood_frames;
 }
 
 enum lan_verdict lan_receive(struct lan *lan, struct port *from, const struct frame *frames, size_t n,
                              bool may_wait, uint64_t now_ms)
 {
-    admit(lan, from, frames, n, now_ms);
-    if (choose(lan, from, frames, n) && may_wait)
+    cut(lan, from, frames, n);
+    admit(lan, from, frames, now_ms);
+    if (choose(lan, from, frames) && may_wait)
         return LAN_WAIT;
 
-    sort_frames(lan, from, frames, n);
+    sort_runs(lan, from);
     if (lan->n_floods > 0) {
         count_floods(lan, from);
         for (struct port *port = lan->first; port; port = port->next)

@@ -62,9 +62,13 @@ struct port {
         uint32_t n_learned, limit;
         struct port *next_equal, *prev_equal; /* ports with as many entries */
         struct fdb_entry *statics;
+        struct {
+            uint64_t generation, mac;
+            struct port *port;
+        } found; /* the last destination */
     } fdb;
     struct {
-        uint32_t first, last; /* unicast frames of the batch for this port: indices, chained */
+        uint32_t first, last; /* unicast runs of the batch for this port: indices, chained */
         struct port *next_touched;
         bool is_touched;
     } batch;
