@@ -8,9 +8,10 @@
 # libraries in them are stubs: only the public headers are the real ones, copied from this system's packages.
 # Every symbol the executables leave undefined must be in libSystem, or in the list of a library or of the
 # frameworks in tests/darwin/symbols (tests/darwin/check_symbols.py).
+# Needs what "etc/install-deps.sh build test check" installs.
 set -euo pipefail
 
-case ${1:-} in -h | --help) sed -n '2,10s/^# \{0,1\}//p' "$0"; exit 0 ;; esac
+case ${1:-} in -h | --help) sed -n '2,11s/^# \{0,1\}//p' "$0"; exit 0 ;; esac
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 cd "$root"
 work=$root/build/darwin
