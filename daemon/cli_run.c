@@ -130,6 +130,10 @@ static int connect_lease(struct plug *plug, const char *path)
     if (plug->lease < 0)
         return cli_complain_unreachable(path, errno);
     make_private(plug->lease);
+#ifdef SO_NOSIGPIPE /* macOS: its older kernels do not know MSG_NOSIGNAL */
+    int on = 1;
+    setsockopt(plug->lease, SOL_SOCKET, SO_NOSIGPIPE, &on, sizeof on);
+#endif
     setsockopt(plug->lease, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
     setsockopt(plug->lease, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
     if (connect(plug->lease, (struct sockaddr *)&address, sizeof address) < 0)

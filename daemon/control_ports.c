@@ -176,7 +176,7 @@ void control_flush_fdb_op(void *ctx, struct api_call *call, const char *network)
     struct managed *m = control_network_or_404(ctx, call, network);
     struct op_job *job = m ? job_new(m, call, "") : NULL;
     if (job)
-        send_order(job, MSG_FLUSH, NULL, 0, on_flushed);
+        send_order(job, MSG_FLUSH_FDB, NULL, 0, on_flushed);
 }
 
 static struct port_spec *find_spec(struct managed *m, const char *port)

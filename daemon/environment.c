@@ -93,8 +93,11 @@ static void raise_fd_limit(void)
     rlim_t want = limit.rlim_max < ENVIRONMENT_FDS_MAX ? limit.rlim_max : ENVIRONMENT_FDS_MAX;
     if (limit.rlim_cur >= want)
         return;
-    limit.rlim_cur = want;
-    if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
+    /* macOS says that there is no hard limit and refuses what is above one that it has all the same. */
+    int r = -1;
+    for (rlim_t next = want; r < 0 && next > limit.rlim_cur; next /= 2)
+        r = setrlimit(RLIMIT_NOFILE, &(struct rlimit){.rlim_cur = next, .rlim_max = limit.rlim_max});
+    if (r < 0)
         log_warn("the limit of open files stays: %s", strerror(errno));
 }
 

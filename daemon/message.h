@@ -183,7 +183,7 @@ struct fdb_page {
     X(PORT_REMOVE, sizeof(struct port_name_order))                                                           \
     X(ATTACH, sizeof(struct attach_order))                                                                   \
     X(LEASE, 0) /* + fd */                                                                                   \
-    X(FLUSH, 0)                                                                                              \
+    X(FLUSH_FDB, 0)                                                                                          \
     X(QUERY, sizeof(struct query))                                                                           \
     X(UPLINK, sizeof(struct uplink_order))                                                                   \
     X(UPLINK_REPORT, sizeof(struct uplink_report))                                                           \

@@ -222,7 +222,7 @@ static void on_control_message(void *ctx, struct message *message)
     case MSG_PORT_PUT:
     case MSG_PORT_CHANGE:
     case MSG_PORT_REMOVE:
-    case MSG_FLUSH:
+    case MSG_FLUSH_FDB:
         order_port(role, message);
         break;
     case MSG_ATTACH:

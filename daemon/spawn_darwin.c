@@ -34,7 +34,12 @@ static int set_actions(posix_spawn_file_actions_t *actions, int channel_fd)
     int r = 0;
     for (int fd = STDIN_FILENO; fd <= STDERR_FILENO && !r; fd++)
         r = posix_spawn_file_actions_addinherit_np(actions, fd);
-    return r ? r : posix_spawn_file_actions_adddup2(actions, channel_fd, ROLE_CHANNEL_FD);
+    if (r)
+        return r;
+    /* dup2() of a descriptor to itself leaves it close-on-exec, and the child would be without a channel. */
+    if (channel_fd == ROLE_CHANNEL_FD)
+        return posix_spawn_file_actions_addinherit_np(actions, ROLE_CHANNEL_FD);
+    return posix_spawn_file_actions_adddup2(actions, channel_fd, ROLE_CHANNEL_FD);
 }
 
 static int set_attributes(posix_spawnattr_t *attributes)

@@ -1,8 +1,5 @@
-/* io/batch_posix.c - one call per datagram, and descriptors taken to be closed, see batch.h
- *
- * For systems without recvmmsg; also built and tested on Linux.
- */
-#include "io/batch.h"
+/* io/batch_posix.c - see batch_posix.h; also built and tested on Linux */
+#include "io/batch_posix.h"
 
 #include <errno.h>
 #include <string.h>
@@ -11,14 +8,7 @@
 #include "io/piece.h"
 #include "switch/frame.h"
 
-enum { BATCH_FDS = 512 /* XNU passes at most 512 descriptors at once (uipc_usrreq.c), Linux 253 */ };
-
-union control {
-    struct cmsghdr align;
-    char bytes[CMSG_SPACE(BATCH_FDS * sizeof(int))];
-};
-
-static void close_descriptors(struct msghdr *message)
+void batch_close_descriptors(struct msghdr *message)
 {
     for (struct cmsghdr *c = CMSG_FIRSTHDR(message); c; c = CMSG_NXTHDR(message, c)) {
         size_t n_fds;
@@ -35,9 +25,14 @@ static void close_descriptors(struct msghdr *message)
     }
 }
 
+socklen_t batch_from_len(socklen_t told)
+{
+    return told <= sizeof((struct batch_slot *)0)->from ? told : 0;
+}
+
 static ssize_t receive(int fd, struct msghdr *message)
 {
-    union control control;
+    struct batch_control control;
     ssize_t n;
 
     message->msg_control = control.bytes;
@@ -46,11 +41,11 @@ static ssize_t receive(int fd, struct msghdr *message)
     if (n < 0)
         return -errno;
     if (message->msg_controllen > 0)
-        close_descriptors(message);
+        batch_close_descriptors(message);
     return n;
 }
 
-int batch_receive(struct batch *batch, int fd)
+int batch_posix_receive(struct batch *batch, int fd)
 {
     int n = 0;
 
@@ -64,13 +59,12 @@ int batch_receive(struct batch *batch, int fd)
         if (len < 0)
             return n > 0 ? n : (int)len;
         slot->len = (uint32_t)len;
-        /* A path may be longer than sun_path here, and cut short it would name another. */
-        slot->from_len = message.msg_namelen <= sizeof slot->from ? message.msg_namelen : 0;
+        slot->from_len = batch_from_len(message.msg_namelen);
     }
     return n;
 }
 
-int batch_send(int fd, const struct batch_message *messages, unsigned n)
+int batch_posix_send(int fd, const struct batch_message *messages, unsigned n)
 {
     for (unsigned i = 0; i < n && i < IO_DGRAM_SLOTS; i++) {
         struct msghdr message = {.msg_name = piece_base(messages[i].to),
@@ -84,7 +78,7 @@ int batch_send(int fd, const struct batch_message *messages, unsigned n)
     return (int)(n < IO_DGRAM_SLOTS ? n : IO_DGRAM_SLOTS);
 }
 
-ssize_t batch_read(int fd, uint8_t *bytes, size_t len)
+ssize_t batch_posix_read(int fd, uint8_t *bytes, size_t len)
 {
     struct iovec iov = {.iov_base = bytes, .iov_len = len};
     struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1};

@@ -204,7 +204,7 @@ static void run_flow(struct flow *flow, double elapsed_s)
         }
         flow->issued++;
     }
-    if (due - flow->issued > flow->rate * FORGIVE_MS / 1000 + 1)
+    if (due - flow->issued > flow->rate * (double)FORGIVE_MS / 1000 + 1)
         flow->issued = due;
 }
 

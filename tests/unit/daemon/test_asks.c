@@ -106,7 +106,7 @@ static void anything_else_is_answered_once_by_whatever_comes(void **state)
     (void)state;
     for (int type = MSG_NONE + 1; type < MSG_N; type++) {
         open_rig(&rig);
-        uint32_t id = ask(&rig, MSG_FLUSH, NULL, 0, 1000);
+        uint32_t id = ask(&rig, MSG_FLUSH_FDB, NULL, 0, 1000);
         assert_true(answer(&rig, rig.one, (uint16_t)type, id));
         assert_false(answer(&rig, rig.one, MSG_DONE, id));
         assert_int_equal(rig.n_answers, 1);
@@ -121,7 +121,7 @@ static void nobody_answers_for_another(void **state)
     struct rig rig;
     (void)state;
     open_rig(&rig);
-    uint32_t id = ask(&rig, MSG_FLUSH, NULL, 0, 1000);
+    uint32_t id = ask(&rig, MSG_FLUSH_FDB, NULL, 0, 1000);
     assert_false(answer(&rig, rig.other, MSG_DONE, id));
     asks_lost(&rig.asks, rig.other);
     assert_int_equal(rig.n_nothing, 0);
@@ -135,9 +135,9 @@ static void each_gets_nothing_at_its_deadline(void **state)
     struct rig rig;
     (void)state;
     open_rig(&rig);
-    ask(&rig, MSG_FLUSH, NULL, 0, 60000);
+    ask(&rig, MSG_FLUSH_FDB, NULL, 0, 60000);
     for (int i = 0; i < 1000; i++)
-        ask(&rig, MSG_FLUSH, NULL, 0, 20);
+        ask(&rig, MSG_FLUSH_FDB, NULL, 0, 20);
     const uint64_t end = uv_hrtime() + UINT64_C(5000000000);
     while (rig.n_nothing < 1000 && uv_hrtime() < end)
         uv_run(&rig.loop, UV_RUN_ONCE);

@@ -88,7 +88,7 @@ static void messages_and_descriptors_arrive(void **state)
     (void)state;
     struct side side;
     open_side(&side);
-    assert_int_equal(channel_send(side.peer, MSG_FLUSH, 7, NULL, 0, -1), 0);
+    assert_int_equal(channel_send(side.peer, MSG_FLUSH_FDB, 7, NULL, 0, -1), 0);
     assert_int_equal(channel_send(side.peer, MSG_LEASE, 8, NULL, 0, dup(STDERR_FILENO)), 0);
     turn();
     assert_int_equal(side.n_messages, 2);
@@ -125,9 +125,9 @@ static void last_words_are_heard_before_the_end(void **state)
     (void)state;
     struct side side;
     open_side(&side);
-    assert_int_equal(channel_uv_send(side.channel, MSG_FLUSH, 1, NULL, 0, -1),
+    assert_int_equal(channel_uv_send(side.channel, MSG_FLUSH_FDB, 1, NULL, 0, -1),
                      0); /* unread: the end is a reset */
-    assert_int_equal(channel_send(side.peer, MSG_FLUSH, 1, NULL, 0, -1), 0);
+    assert_int_equal(channel_send(side.peer, MSG_FLUSH_FDB, 1, NULL, 0, -1), 0);
     channel_destroy(side.peer);
     side.peer = NULL;
     turn();
@@ -161,7 +161,7 @@ static void closed_in_a_message_it_says_nothing_more(void **state)
     open_side(&side);
     side.close_after = 2;
     for (int i = 0; i < 5; i++)
-        assert_int_equal(channel_send(side.peer, MSG_FLUSH, 0, NULL, 0, -1), 0);
+        assert_int_equal(channel_send(side.peer, MSG_FLUSH_FDB, 0, NULL, 0, -1), 0);
     turn();
     assert_int_equal(side.n_messages, 2);
     assert_int_equal(side.n_lost, 0);
@@ -175,11 +175,11 @@ static void failed_send_is_reported_on_a_later_turn(void **state)
     open_side(&side);
     channel_destroy(side.peer);
     side.peer = NULL;
-    assert_true(channel_uv_send(side.channel, MSG_FLUSH, 0, NULL, 0, -1) < 0);
+    assert_true(channel_uv_send(side.channel, MSG_FLUSH_FDB, 0, NULL, 0, -1) < 0);
     assert_int_equal(side.n_lost, 0);
     turn();
     assert_int_equal(side.n_lost, 1);
-    assert_true(channel_uv_send(side.channel, MSG_FLUSH, 0, NULL, 0, -1) < 0);
+    assert_true(channel_uv_send(side.channel, MSG_FLUSH_FDB, 0, NULL, 0, -1) < 0);
     turn();
     assert_int_equal(side.n_lost, 1);
     channel_uv_close(side.channel);
@@ -193,7 +193,7 @@ static void closed_after_a_failed_send_it_says_nothing_more(void **state)
     open_side(&side);
     channel_destroy(side.peer);
     side.peer = NULL;
-    assert_true(channel_uv_send(side.channel, MSG_FLUSH, 0, NULL, 0, -1) < 0);
+    assert_true(channel_uv_send(side.channel, MSG_FLUSH_FDB, 0, NULL, 0, -1) < 0);
     channel_uv_close(side.channel);
     assert_all_is_closed(&side);
     assert_int_equal(side.n_lost, 0);
@@ -238,7 +238,7 @@ static void answers_may_be_sent_from_inside(void **state)
     open_side(&side);
     side.answers = 3;
     for (int i = 0; i < 10; i++)
-        assert_int_equal(channel_send(side.peer, MSG_FLUSH, 0, NULL, 0, -1), 0);
+        assert_int_equal(channel_send(side.peer, MSG_FLUSH_FDB, 0, NULL, 0, -1), 0);
     turn();
     assert_true(channel_receive(side.peer, count, &n) >= 0);
     assert_int_equal(n, 30);

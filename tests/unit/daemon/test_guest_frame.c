@@ -149,7 +149,7 @@ static enum guest_verdict check6(const struct built *frame)
 static void ipv6_follows_the_same_rules(void **state)
 {
     (void)state;
-    static const char router[16] = "\xfd\0\0\0\0\0\0\0\0\0\0\0\0\0\0\2";
+    static const char router[] = "\xfd\0\0\0\0\0\0\0\0\0\0\0\0\0\0\2";
     static const char *const own[] = {"\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\1", "\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0",
                                       "\0\0\0\0\0\0\0\0\0\0\xff\xff\x7f\0\0\1"};
     struct built frame;

@@ -475,7 +475,7 @@ static void garbage_restarts_control_alone(void **state)
     }
     assert_true(rig_alive(network));
     pid_t control = rig_control_pid(&rig);
-    desk_send(&desk, MSG_FLUSH, NULL, 0); /* a message, but not to the monitor */
+    desk_send(&desk, MSG_FLUSH_FDB, NULL, 0); /* a message, but not to the monitor */
     assert_true(rig_gone(control, 2000));
     desk_close(&desk);
     desk_open(&desk, &rig);

@@ -741,7 +741,7 @@ static void message_that_is_not_for_an_uplink_ends_only_that_control(void **stat
     struct rig rig;
     start(&rig);
     struct mini_guest guest = guest_numbered(1);
-    assert_int_equal(channel_send(rig.control, MSG_FLUSH, 0, NULL, 0, -1), 0);
+    assert_int_equal(channel_send(rig.control, MSG_FLUSH_FDB, 0, NULL, 0, -1), 0);
     for (int64_t end = now_ms() + PATIENCE_MS; now_ms() < end && !rig.control_is_lost;)
         hear_control(&rig, 50);
     assert_true(rig.control_is_lost);

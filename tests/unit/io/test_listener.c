@@ -40,7 +40,7 @@ static void scene_open(struct scene *s)
 
     memset(s, 0, sizeof *s);
     fixture_open(&s->f, NULL);
-    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    fd = socket(AF_UNIX, SOCK_STREAM, 0);
     s->at.sun_family = AF_UNIX;
     snprintf(s->at.sun_path, sizeof s->at.sun_path, "/tmp/vmsw-io-listen-%d", (int)getpid());
     unlink(s->at.sun_path);
@@ -60,7 +60,7 @@ static void scene_close(struct scene *s)
 
 static int dial(struct scene *s)
 {
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
 
     assert_true(fd >= 0);
     assert_int_equal(connect(fd, (struct sockaddr *)&s->at, sizeof s->at), 0);
@@ -96,7 +96,7 @@ static void d12_without_descriptors_it_waits_without_spinning_and_recovers(void 
 
     (void)state;
     scene_open(&s);
-    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    fd = socket(AF_UNIX, SOCK_STREAM, 0);
     fixture_own(&s.f, fd);
     assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
     low = old;

@@ -73,14 +73,14 @@ static void d06_at_most_one_descriptor_of_a_message_is_kept(void **state)
         struct msghdr message = {.msg_iov = &iov,
                                  .msg_iovlen = 1,
                                  .msg_control = control.bytes,
-                                 .msg_controllen = CMSG_SPACE(len)};
+                                 .msg_controllen = (socklen_t)CMSG_SPACE(len)};
         struct cmsghdr *c = CMSG_FIRSTHDR(&message);
         unsigned extra;
         int fd;
 
         c->cmsg_level = SOL_SOCKET;
         c->cmsg_type = SCM_RIGHTS;
-        c->cmsg_len = CMSG_LEN(len);
+        c->cmsg_len = (socklen_t)CMSG_LEN(len);
         for (int i = 0; i < counts[k]; i++)
             memcpy(CMSG_DATA(c) + (size_t)i * sizeof(int), &pair[0], sizeof(int));
         assert_int_equal(sendmsg(pair[0], &message, 0), 1);
