@@ -6,7 +6,7 @@
 
 #include "switch/frame.h"
 
-enum { BATCH_STRIDE = (FRAME_PREFIX + FRAME_LEN_MAX + 1 + 63) / 64 * 64 };
+enum { BATCH_STRIDE = (BATCH_ALIGN + FRAME_LEN_MAX + 1 + BATCH_ALIGN - 1) / BATCH_ALIGN * BATCH_ALIGN };
 
 int batch_init(struct batch *batch)
 {
@@ -18,7 +18,7 @@ int batch_init(struct batch *batch)
         return UV_ENOMEM;
     }
     for (size_t i = 0; i < IO_DGRAM_SLOTS; i++)
-        batch->slots[i].bytes = batch->memory + i * BATCH_STRIDE + FRAME_PREFIX;
+        batch->slots[i].bytes = batch->memory + i * BATCH_STRIDE + BATCH_ALIGN;
     return 0;
 }
 
@@ -34,6 +34,11 @@ ssize_t batch_write(int fd, struct iovec *iov, unsigned n_iov)
     struct msghdr message = {.msg_iov = iov};
     ssize_t n;
 
+    /* One piece, the usual case, is cheaper without a message header for the kernel to copy and check. */
+    if (n_iov == 1) {
+        n = send(fd, iov->iov_base, iov->iov_len, MSG_DONTWAIT | MSG_NOSIGNAL);
+        return n < 0 ? -errno : n;
+    }
     /* The member's type differs between systems. */
     message.msg_iovlen += n_iov;
     n = sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);

@@ -92,7 +92,7 @@ static void close_descriptors(const struct msghdr_x *message)
         batch_close_descriptors(&plain);
 }
 
-int batch_receive(struct batch *batch, int fd)
+int batch_receive(struct batch *batch, int fd, unsigned max)
 {
     struct msghdr_x messages[IO_DGRAM_SLOTS];
     struct iovec iov[IO_DGRAM_SLOTS];
@@ -101,8 +101,10 @@ int batch_receive(struct batch *batch, int fd)
 
     find_once();
     if (!calls.receive)
-        return batch_posix_receive(batch, fd);
-    for (unsigned i = 0; i < calls.slots; i++) {
+        return batch_posix_receive(batch, fd, max);
+    if (max > calls.slots)
+        max = calls.slots;
+    for (unsigned i = 0; i < max; i++) {
         struct batch_slot *slot = &batch->slots[i];
 
         iov[i] = (struct iovec){.iov_base = slot->bytes, .iov_len = FRAME_LEN_MAX + 1};
@@ -113,10 +115,10 @@ int batch_receive(struct batch *batch, int fd)
                                         .msg_control = &controls[i],
                                         .msg_controllen = sizeof controls[i]};
     }
-    n = calls.receive(fd, messages, calls.slots, MSG_DONTWAIT);
+    n = calls.receive(fd, messages, max, MSG_DONTWAIT);
     if (n < 0 && is_not_offered(errno)) {
         calls.receive = NULL;
-        return batch_posix_receive(batch, fd);
+        return batch_posix_receive(batch, fd, max);
     }
     if (n < 0)
         return -errno;

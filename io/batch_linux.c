@@ -6,20 +6,20 @@
 #include "io/piece.h"
 #include "switch/frame.h"
 
-int batch_receive(struct batch *batch, int fd)
+int batch_receive(struct batch *batch, int fd, unsigned max)
 {
     struct mmsghdr messages[IO_DGRAM_SLOTS];
     struct iovec iov[IO_DGRAM_SLOTS];
     int n;
 
-    for (size_t i = 0; i < IO_DGRAM_SLOTS; i++) {
+    for (unsigned i = 0; i < max; i++) {
         struct batch_slot *slot = &batch->slots[i];
 
         iov[i] = (struct iovec){.iov_base = slot->bytes, .iov_len = FRAME_LEN_MAX + 1};
         messages[i].msg_hdr = (struct msghdr){
             .msg_name = &slot->from, .msg_namelen = sizeof slot->from, .msg_iov = &iov[i], .msg_iovlen = 1};
     }
-    n = recvmmsg(fd, messages, IO_DGRAM_SLOTS, MSG_DONTWAIT, NULL);
+    n = recvmmsg(fd, messages, max, MSG_DONTWAIT, NULL);
     if (n < 0)
         return -errno;
     for (int i = 0; i < n; i++) {

@@ -45,11 +45,11 @@ static ssize_t receive(int fd, struct msghdr *message)
     return n;
 }
 
-int batch_posix_receive(struct batch *batch, int fd)
+int batch_posix_receive(struct batch *batch, int fd, unsigned max)
 {
     int n = 0;
 
-    for (; n < IO_DGRAM_SLOTS; n++) {
+    for (; n < (int)max; n++) {
         struct batch_slot *slot = &batch->slots[n];
         struct iovec iov = {.iov_base = slot->bytes, .iov_len = FRAME_LEN_MAX + 1};
         struct msghdr message = {

@@ -102,6 +102,36 @@ static void on_keeper(uv_timer_t *handle)
         resume_trim(LIST_OWNER(node, struct link, of_io)->resume);
 }
 
+/* ---- shares ---- */
+
+static void on_turn(uv_prepare_t *handle)
+{
+    struct io *io = handle->data;
+
+    io->n_ready_before = io->n_ready;
+    io->n_ready = 0;
+}
+
+static size_t share(const struct io *io, size_t all, size_t least)
+{
+    unsigned n = io->n_ready > io->n_ready_before ? io->n_ready : io->n_ready_before;
+
+    return n <= 1 ? all : all / n > least ? all / n : least;
+}
+
+size_t io_read_size(const struct io *io)
+{
+    return share(io, IO_STREAM_READ, IO_STREAM_READ_MIN);
+}
+
+/* Many large datagrams at once would gain nothing, and touch megabytes of slots. */
+unsigned io_batch_size(const struct io *io)
+{
+    return io->is_big_batch ? IO_DGRAM_SLOTS_MIN : (unsigned)share(io, IO_DGRAM_SLOTS, IO_DGRAM_SLOTS_MIN);
+}
+
+/* ---- life ---- */
+
 static void init_timer(struct io *io, uv_timer_t *timer)
 {
     uv_timer_init(io->loop, timer);
@@ -122,7 +152,7 @@ int io_create(struct io **ret_io, uv_loop_t *loop, struct lan *lan, const struct
         io->limits.queue_frames = 1;
     if (io->limits.queue_bytes < FRAME_PREFIX + FRAME_LEN_MAX)
         io->limits.queue_bytes = FRAME_PREFIX + FRAME_LEN_MAX;
-    io->stream_bytes = malloc(STREAM_COPY_MAX + IO_STREAM_READ);
+    io->stream_bytes = aligned_alloc(BATCH_ALIGN, STREAM_COPY_MAX + IO_STREAM_READ);
     if (!io->stream_bytes || batch_init(&io->batch) < 0) {
         free(io->stream_bytes);
         free(io);
@@ -135,10 +165,14 @@ int io_create(struct io **ret_io, uv_loop_t *loop, struct lan *lan, const struct
     uv_idle_init(loop, &io->chores);
     io->chores.data = io;
     io->n_handles++;
+    uv_prepare_init(loop, &io->turn);
+    io->turn.data = io;
+    io->n_handles++;
+    uv_prepare_start(&io->turn, on_turn);
+    uv_unref((uv_handle_t *)&io->turn); /* it alone must not keep a loop running */
     init_timer(io, &io->waits);
     init_timer(io, &io->keeper);
     uv_timer_start(&io->keeper, on_keeper, IO_KEEPER_MS, IO_KEEPER_MS);
-    /* It alone must not keep a loop running. */
     uv_unref((uv_handle_t *)&io->keeper);
     *ret_io = io;
     return 0;
@@ -149,6 +183,7 @@ void io_destroy(struct io *io)
     if (!io)
         return;
     uv_close((uv_handle_t *)&io->chores, on_handle_closed);
+    uv_close((uv_handle_t *)&io->turn, on_handle_closed);
     uv_close((uv_handle_t *)&io->waits, on_handle_closed);
     uv_close((uv_handle_t *)&io->keeper, on_handle_closed);
 }

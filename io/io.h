@@ -23,9 +23,13 @@ struct io_limits {
 enum {
     IO_QUEUE_FRAMES = 512,
     IO_QUEUE_BYTES = 1024 * 1024,
-    IO_STREAM_READ = 128 * 1024, /* one recv. At 1500 bytes 0.95 of the wire where 128 KiB had 0.77: the
-                                   receiver starts earlier */
-    IO_DGRAM_SLOTS = 32,         /* datagrams of one receive call: more gains nothing and adds latency */
+    /* What a link takes in one turn of the loop. A turn has a price of its own (three system calls, about 2.5
+     * us on the machine of docs/performance.md), so a link that is alone takes much at once. Where several
+     * have something, they share that, down to the smaller figure: each waits for the others' turns. */
+    IO_STREAM_READ = 128 * 1024,
+    IO_STREAM_READ_MIN = 72 * 1024, /* holds a record of the largest length */
+    IO_DGRAM_SLOTS = 64,
+    IO_DGRAM_SLOTS_MIN = 16,
     IO_SOCKET_BUFFER = 1024 * 1024,
 };
 

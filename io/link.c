@@ -289,8 +289,10 @@ static void on_poll(uv_poll_t *poll, int status, int events)
         link->class->flush(link);
         link_settle(link);
     }
-    if ((events & UV_READABLE) && (link->state == LINK_SERVING || link->state == LINK_IDLE))
+    if ((events & UV_READABLE) && (link->state == LINK_SERVING || link->state == LINK_IDLE)) {
+        link->io->n_ready++;
         link->class->on_readable(link);
+    }
 }
 
 void link_want(struct link *link, int events)

@@ -37,6 +37,9 @@ void datagram_deliver(struct link *link, size_t first, size_t n)
     struct io *io = link->io;
     size_t n_frames = 0;
 
+    if (n == 0)
+        return;
+    io->is_big_batch = io->batch.slots[first + n - 1].len > IO_DGRAM_BIG;
     for (size_t i = first; i < first + n; i++) {
         struct batch_slot *slot = &io->batch.slots[i];
 
@@ -56,11 +59,11 @@ void datagram_deliver(struct link *link, size_t first, size_t n)
 
 /* True if nothing has come, and cannot be told from a socket whose receiving side has been shut down: Linux
  * then says EAGAIN, other systems give empty datagrams without end. */
-static bool is_idle_read(const struct batch *batch, int n)
+static bool is_idle_read(const struct batch *batch, int n, unsigned max)
 {
     if (n == -EAGAIN || n == -EWOULDBLOCK)
         return true;
-    if (n < IO_DGRAM_SLOTS)
+    if (n < (int)max)
         return false;
     for (int i = 0; i < n; i++)
         if (batch->slots[i].len > 0)
@@ -71,10 +74,11 @@ static bool is_idle_read(const struct batch *batch, int n)
 static void on_readable(struct link *link)
 {
     struct batch *batch = &link->io->batch;
-    int n = batch_receive(batch, link->fd);
+    unsigned max = io_batch_size(link->io);
+    int n = batch_receive(batch, link->fd, max);
     size_t first = 0;
 
-    if (!is_idle_read(batch, n))
+    if (!is_idle_read(batch, n, max))
         link->n_idle_reads = 0;
     else if (++link->n_idle_reads >= DATAGRAM_IDLE_READS)
         link_fail(link, "the client has shut its socket down");

@@ -59,6 +59,7 @@ struct link {
     enum link_state state;
     struct resume *resume; /* carried bytes and the queue */
     bool is_greeted;       /* something came in, so that no greeting can follow */
+    uint32_t record_len;   /* of a stream's last whole record, prefix included; 0: none yet */
     bool is_garbled;       /* a stream's record had an impossible length: no record can follow */
     unsigned n_idle_reads; /* of a datagram socket, in a row: it was readable and there was nothing */
 
@@ -99,6 +100,11 @@ struct io {
     struct list pushing;
     bool is_relieved; /* a port has stopped pushing back: try the waiting ones */
 
+    /* Links that had something to read: in this turn of the loop so far, and in the one before. */
+    unsigned n_ready, n_ready_before;
+    bool is_big_batch; /* the last batch of datagrams had long ones */
+    uv_prepare_t turn;
+
     uv_idle_t chores; /* active only while there is something to end or to resume */
     uv_timer_t waits; /* the longest a source may wait */
     uv_timer_t keeper;
@@ -111,6 +117,7 @@ enum {
     LINK_RETRY_MAX_MS = 50, /* while nothing goes: costs a stuck port nothing, and 100 ms is the promise */
     LINK_DRAIN_MS = 100,    /* enough for QEMU 10.0.2, which was tried */
     IO_KEEPER_MS = 5000,
+    IO_DGRAM_BIG = 4096, /* bytes: from here on the price of a call no longer matters */
 };
 
 /* ---- io.c ---- */
@@ -122,6 +129,10 @@ static inline uint64_t io_now_us(void)
 
 /* Runs the chores (ended links, relieved sources) on the next turn. */
 void io_chores_soon(struct io *io);
+
+/* How much a link may take in this turn: its share, see io.h. */
+size_t io_read_size(const struct io *io);
+unsigned io_batch_size(const struct io *io);
 
 /* Flushes the ports that push back, and takes the right to it from those that have taken nothing for too
  * long. Not inside send. */

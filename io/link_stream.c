@@ -80,12 +80,24 @@ static void take(struct link *link, const uint8_t *bytes, size_t len, bool may_w
         link->port->counters.bytes_in += split.runt_bytes;
         link_drop(link, DROP_runt, split.n_runts);
         done += split.consumed;
+        if (split.n_frames > 0)
+            link->record_len = FRAME_PREFIX + link->io->frames[split.n_frames - 1].len;
         if (split.is_bad) {
             refuse_length(link, split.bad_len);
             len = done;
         }
     } while (split.n_frames == LAN_BATCH_MAX && !split.is_bad);
     carry(link, bytes + done, len - done);
+}
+
+/* Bytes to read behind 'carried' ones. Records are mostly as long as the last, so a read that ends where such
+ * a record would end leaves nothing to carry: what is carried is copied. */
+static size_t read_size(const struct link *link, size_t carried)
+{
+    size_t most = io_read_size(link->io);
+    size_t whole = link->record_len > 0 ? (carried + most) / link->record_len * link->record_len : 0;
+
+    return whole > carried ? whole - carried : most;
 }
 
 /* One read behind what is carried. Returns what batch_read() does. */
@@ -103,7 +115,7 @@ static ssize_t read_and_take(struct link *link, bool may_wait)
     } else {
         memcpy(start, resume_in(resume), carried);
     }
-    n = batch_read(link->fd, end, IO_STREAM_READ);
+    n = batch_read(link->fd, end, read_size(link, carried));
     if (n > 0) {
         if (start == resume_in(resume) && carried + (size_t)n > resume->in_touched)
             resume->in_touched = (uint32_t)(carried + (size_t)n);
@@ -227,7 +239,9 @@ static size_t write_frames(struct link *link, const struct frame *const *frames,
             on_refused(link, sent == 0 ? -EAGAIN : (int)sent);
             break;
         }
-        link_took(link);
+        link->is_unwakeable = false;
+        if ((size_t)sent < bytes)
+            link_took(link); /* the queue begins now */
         done += account(link, frames + done, n_gathered, bytes, (size_t)sent);
         if ((size_t)sent < bytes)
             break;

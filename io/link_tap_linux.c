@@ -1,6 +1,6 @@
 /* io/link_tap_linux.c - a TAP interface of the host, one frame per read and per write
  *
- * The good path: on_readable -> up to IO_DGRAM_SLOTS frames -> lan_receive; tap_send -> one writev each.
+ * The good path: on_readable -> a batch of frames -> lan_receive; tap_send -> one writev each.
  * What can go wrong: the kernel has no memory for now (frames wait in the queue, a timer tries again); the
  * interface is down (EIO: the frame is dropped, the link stays, for it may come up again); the interface is
  * deleted under us (the link ends).
@@ -20,18 +20,18 @@
 
 enum {
     TAP_IOV = 16,
-    TAP_TURN = 4, /* reads of a batch each per turn: 64 frames, and then the others' turn */
+    TAP_TURN = 64, /* frames, and then the others' turn */
 };
 
 /* ---- in ---- */
 
-/* Fills io's slots. Returns how many frames, or the negative errno of the first read. */
-static int read_frames(struct link *link)
+/* Fills up to 'max' of io's slots. Returns how many frames, or the negative errno of the first read. */
+static int read_frames(struct link *link, unsigned max)
 {
     struct batch *batch = &link->io->batch;
     int n = 0;
 
-    while (n < IO_DGRAM_SLOTS) {
+    while (n < (int)max) {
         struct batch_slot *slot = &batch->slots[n];
         ssize_t len = read(link->fd, slot->bytes, FRAME_LEN_MAX + 1);
 
@@ -46,15 +46,17 @@ static int read_frames(struct link *link)
 
 static void on_readable(struct link *link)
 {
-    for (int i = 0; i < TAP_TURN && link->state == LINK_SERVING; i++) {
-        int n = read_frames(link);
+    for (int left = TAP_TURN; left > 0 && link->state == LINK_SERVING;) {
+        unsigned max = io_batch_size(link->io);
+        int n = read_frames(link, max);
 
         if (n > 0)
             datagram_deliver(link, 0, (size_t)n);
         if (n == -EBADFD || n == -ENODEV)
             link_fail(link, "the interface has vanished");
-        if (n < IO_DGRAM_SLOTS)
+        if (n < (int)max)
             return;
+        left -= n;
     }
 }
 
