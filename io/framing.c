@@ -1,12 +1,12 @@
 /* io/framing.c - see framing.h */
 #include "io/framing.h"
 
-void framing_split(const uint8_t *bytes, size_t len, struct frame *frames, size_t max_frames,
+void framing_split(uint8_t *bytes, size_t len, struct frame *frames, size_t max_frames,
                    struct framing_result *ret)
 {
     *ret = (struct framing_result){.n_frames = 0};
     while (ret->n_frames < max_frames && len - ret->consumed >= FRAME_PREFIX) {
-        const uint8_t *record = bytes + ret->consumed;
+        uint8_t *record = bytes + ret->consumed;
         uint32_t frame_len = framing_get_len(record);
 
         if (frame_len > FRAME_LEN_MAX) {
