@@ -59,7 +59,8 @@ static bool parse_ipv4(const uint8_t *bytes, uint32_t len, struct packet *packet
 }
 
 /* A routing header is not walked past: with one, the checksum is over a destination that is not in the IPv6
- * header. Behind a fragment header may lie the middle of something. */
+ * header. Behind a fragment header may lie the middle of something. A packet may hold 8,000 extensions: the
+ * walk ends where no headers are wanted any more. */
 static bool parse_ipv6(const uint8_t *bytes, uint32_t len, struct packet *packet, uint8_t *ret_protocol)
 {
     const uint8_t *header = bytes + packet->network;

@@ -196,6 +196,7 @@ static void too_small_segments_are_refused(void **state)
     assert_true(offload_accept(&packet.frame));
     make_gso(&udp4, 2); /* 2,000 */
     assert_false(offload_accept(&packet.frame));
+    make_short(&udp4, 0);
     packets_describe(&packet, 1);
     packet.frame.offload.gso_size = 0;
     assert_false(offload_accept(&packet.frame));
@@ -252,7 +253,33 @@ static void segmentation_needs_the_checksum_of_its_own_header(void **state)
     }
 }
 
-/* A copy that ends where the frame does, so that a sanitizer sees any look behind it. */
+/* Makes what IP says of its length fit 'len' bytes of frame, as far as there is a header to say it. */
+static void fit_length(uint8_t *bytes, uint32_t len)
+{
+    uint8_t *header = bytes + packet.network;
+
+    if (packet.shape.version == 4 && len >= packet.network + 20)
+        packet_put_be16(header + 2, len - packet.network);
+    else if (packet.shape.version == 6 && len >= packet.network + 40)
+        packet_put_be16(header + 4, len - packet.network - 40);
+}
+
+static void assert_truncated_is_refused(uint32_t len, bool is_fitted)
+{
+    /* A copy that ends where the frame does, so that a sanitizer sees any look behind it. */
+    uint8_t *copy = malloc(len);
+
+    assert_non_null(copy);
+    memcpy(copy, packet.frame.head, len);
+    if (is_fitted)
+        fit_length(copy, len);
+    struct frame frame = {.head = copy, .len = len, .head_len = len, .offload = packet.frame.offload};
+    assert_false(offload_accept(&frame));
+    assert_true(offload_infer(&frame, MTU));
+    assert_is_plain(&frame);
+    free(copy);
+}
+
 static void headers_truncated_at_any_byte_are_refused(void **state)
 {
     (void)state;
@@ -263,18 +290,51 @@ static void headers_truncated_at_any_byte_are_refused(void **state)
         shape.network_more = 16;
         shape.tcp_more = 12;
         make_gso(&shape, 1000);
-        for (uint32_t len = FRAME_LEN_MIN; len < packet.payload + 100; len++) {
-            uint8_t *copy = malloc(len);
-            assert_non_null(copy);
-            memcpy(copy, packet.frame.head, len);
-            struct frame frame = {.head = copy, .len = len, .head_len = len, .offload = packet.frame.offload};
-            assert_false(offload_accept(&frame));
-            frame.offload = (struct frame_offload){0};
-            assert_true(offload_infer(&frame, MTU));
-            assert_is_plain(&frame);
-            free(copy);
+        for (uint32_t len = FRAME_LEN_MIN; len < packet.payload; len++) {
+            assert_truncated_is_refused(len, false);
+            assert_truncated_is_refused(len, true);
         }
     }
+}
+
+static void assert_headers_are_refused(void)
+{
+    packets_describe(&packet, 0);
+    assert_false(offload_accept(&packet.frame));
+    assert_true(offload_infer(&packet.frame, MTU));
+    assert_is_plain(&packet.frame);
+}
+
+static void broken_ip_headers_are_refused(void **state)
+{
+    (void)state;
+
+    for (uint8_t words = 0; words < 5; words++) {
+        make_short(&tcp4, 100);
+        *at(packet.network) = (uint8_t)(0x40 | words);
+        packet.transport = packet.network + 4U * words;
+        assert_headers_are_refused();
+    }
+    for (uint32_t total_len = 0; total_len < 40; total_len++) {
+        make_short(&tcp4, 0);
+        packet_put_be16(at(packet.network + 2), total_len);
+        if (total_len < 20)
+            assert_headers_are_refused();
+        assert_true(offload_infer(&packet.frame, MTU));
+        assert_is_plain(&packet.frame);
+    }
+    for (uint8_t version = 0; version < 16; version++) {
+        if (version == 6)
+            continue;
+        make_short(&tcp6, 100);
+        *at(packet.network) = (uint8_t)(version << 4);
+        assert_headers_are_refused();
+    }
+    struct packets_shape shape = short_of(&tcp6, 100);
+    shape.network_more = 8;
+    packets_make(&packet, &shape, 1);
+    *at(packet.network + 41) = 255; /* an extension longer than the packet */
+    assert_headers_are_refused();
 }
 
 static void padding_is_never_payload(void **state)
@@ -359,13 +419,6 @@ static void ipv6_extensions_are_walked_no_further_than_the_limit(void **state)
     assert_false(offload_accept(&packet.frame));
     assert_false(offload_infer(&packet.frame, MTU));
     assert_true(offload_infer(&packet.frame, 9000));
-    assert_is_plain(&packet.frame);
-    /* One that is longer than the packet. */
-    shape.network_more = 8;
-    shape.payload_len = 50;
-    packets_make(&packet, &shape, 1);
-    *at(packet.network + 41) = 255;
-    assert_true(offload_infer(&packet.frame, MTU));
     assert_is_plain(&packet.frame);
 }
 
@@ -659,6 +712,20 @@ static void tiny_datagrams_lie_in_one_piece(void **state)
     }
 }
 
+/* Of the first of two datagrams, whose two bytes of payload make it so. */
+static void udp_checksum_of_a_segment_is_never_zero(void **state)
+{
+    (void)state;
+    struct packets_shape shape = short_of(&udp4, 4);
+
+    make_gso(&shape, 2);
+    packet_put_be16(at(packet.payload), 0);
+    packets_segment(&packet, 2, 0, expected);
+    packet_put_be16(at(packet.payload), packet_get_be16(expected + packet.transport + 6));
+    assert_cut_is_naive(2, PIECES);
+    assert_int_equal(packet_get_be16(pieces[0].frame.head + packet.transport + 6), 0xFFFF);
+}
+
 static void cutting_does_not_change_the_frame(void **state)
 {
     (void)state;
@@ -689,6 +756,7 @@ int main(void)
         cmocka_unit_test(checksum_of_a_protocol_not_known_is_accepted_behind_the_ethernet_header),
         cmocka_unit_test(segmentation_needs_the_checksum_of_its_own_header),
         cmocka_unit_test(headers_truncated_at_any_byte_are_refused),
+        cmocka_unit_test(broken_ip_headers_are_refused),
         cmocka_unit_test(padding_is_never_payload),
         cmocka_unit_test(fragments_are_not_cut),
         cmocka_unit_test(lengths_that_disagree_are_refused),
@@ -707,6 +775,7 @@ int main(void)
         cmocka_unit_test(segments_are_those_of_a_naive_segmenter),
         cmocka_unit_test(longest_packet_makes_the_most_segments),
         cmocka_unit_test(tiny_datagrams_lie_in_one_piece),
+        cmocka_unit_test(udp_checksum_of_a_segment_is_never_zero),
         cmocka_unit_test(cutting_does_not_change_the_frame),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
