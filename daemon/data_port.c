@@ -111,7 +111,10 @@ int data_port_receive(struct data_port *port, data_port_frame *on_frame, void *c
 
 void data_port_queue(struct data_port *port, const uint8_t *frame, size_t len)
 {
-    const struct frame view = {.head = frame, .len = (uint32_t)len, .head_len = (uint32_t)len};
+    /* A queue only copies, so it need not have a head; and a head would be ours to write. */
+    const struct frame_segment whole = {frame, (uint32_t)len};
+    const struct frame view = {.len = whole.len, .rest = &whole, .n_rest = 1};
+
     if (port->fd < 0)
         port->counters.drop_gone++;
     else if (!queue_push(&port->out, &view))

@@ -1,10 +1,11 @@
 /* io/framing.c - see framing.h */
 #include "io/framing.h"
 
-void framing_split(const uint8_t *bytes, size_t len, struct frame *frames, size_t max_frames,
+void framing_split(uint8_t *bytes, size_t len, struct frame *frames, size_t max_frames,
                    struct framing_result *ret)
 {
-    const uint8_t *at = bytes, *end = bytes + len;
+    uint8_t *at = bytes;
+    const uint8_t *end = bytes + len;
     size_t n = 0;
 
     *ret = (struct framing_result){.n_frames = 0};

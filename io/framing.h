@@ -29,7 +29,7 @@ struct framing_result {
 
 /* Splits 'len' bytes, which start at a record, into at most 'max_frames' frames. Stops early at a bad length.
  */
-void framing_split(const uint8_t *bytes, size_t len, struct frame *frames, size_t max_frames,
+void framing_split(uint8_t *bytes, size_t len, struct frame *frames, size_t max_frames,
                    struct framing_result *ret);
 
 static inline void framing_put_len(uint8_t prefix[FRAME_PREFIX], uint32_t len)

@@ -63,7 +63,7 @@ static void refuse_length(struct link *link, uint32_t len)
 }
 
 /* Forwards whole records and carries the rest. 'may_wait' holds for the first batch; the later ones may. */
-static void take(struct link *link, const uint8_t *bytes, size_t len, bool may_wait)
+static void take(struct link *link, uint8_t *bytes, size_t len, bool may_wait)
 {
     struct framing_result split;
     size_t done = 0;

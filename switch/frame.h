@@ -43,7 +43,7 @@ struct frame_offload {
 };
 
 struct frame {
-    const uint8_t *head;              /* the first head_len bytes */
+    uint8_t *head;                    /* the first head_len bytes; ours, so a checksum is finished in place */
     uint32_t len;                     /* the whole frame, without prefix and FCS */
     uint32_t head_len;                /* == len for a frame that lies in one piece */
     const struct frame_segment *rest; /* what follows head; NULL if n_rest is 0 */
