@@ -21,6 +21,7 @@ enum {
     FRAME_PREFIX = 4,
     FRAME_LEN_MIN = 14,    /* an Ethernet header; a shorter frame wedges QEMU's receive side for good */
     FRAME_LEN_MAX = 69632, /* QEMU's NET_BUFSIZE (net/net.h): a longer record ends a QEMU stream */
+    FRAME_OFFLOAD_MAX = 65550, /* what libkrun sends and takes with offloading; vmnet's limit too */
     FRAME_HEAD_MIN = 64,
     FRAME_ETHER_HEADER = 14,
     FRAME_VLAN_TAG = 4,

@@ -13,3 +13,11 @@ bool port_name_is_valid(const char *name)
     }
     return len > 0;
 }
+
+const char *port_offload_name(enum port_offload offload)
+{
+    static const char *const names[] = {"off", "raw", "virtio"};
+
+    _Static_assert(sizeof names / sizeof *names == OFFLOAD_N, "a name per offload");
+    return names[offload];
+}

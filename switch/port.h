@@ -33,10 +33,20 @@ struct port_ops {
 
 enum port_role { PORT_VM, PORT_UPLINK };
 
+/* What the client of a port does with checksums and segmentation, in both directions. */
+enum port_offload {
+    OFFLOAD_OFF,    /* plain, finished frames up to the MTU */
+    OFFLOAD_RAW,    /* no header; in: checksums may be unfinished, TCP up to FRAME_OFFLOAD_MAX bytes; out: such
+                       frames whole, checksums finished (libkrun, offloading=on) */
+    OFFLOAD_VIRTIO, /* a virtio_net_hdr in front of each frame says what is left to do, both ways */
+    OFFLOAD_N,
+};
+
 struct port {
     /* Set by the owner before lan_join(), then constant. */
     char name[PORT_NAME_SIZE];
     enum port_role role;
+    enum port_offload offload;
     void *owner; /* not read by the switch */
 
     /* Set by port_plug() and port_unplug(): the cable. NULL ops: nothing is plugged in. */
@@ -101,6 +111,9 @@ static inline void port_drop_in(struct port *port, enum drop_reason reason, uint
     port->counters.bytes_in += bytes;
     port->counters.drops[reason]++;
 }
+
+/* "off", "raw", "virtio"; a static string. */
+const char *port_offload_name(enum port_offload offload);
 
 /* [a-z0-9][a-z0-9_-]{0,31}: names of networks and of ports. */
 bool port_name_is_valid(const char *name);
