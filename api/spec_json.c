@@ -366,10 +366,11 @@ int port_spec_from_json(const json_t *object, const char *name, struct port_spec
 {
     static const char *const known[] = {"name", "link", "isolated", "static_addresses", NULL};
     static const char *const read_only[] = {
-        "kind",          "via",          "state",        "since",    "uid",        "gid",
-        "pid",           "addresses",    "frames_in",    "bytes_in", "frames_out", "bytes_out",
-        "queued",        "queued_bytes", "flood_copies", "drops",    "role",       "named",
-        "stalled_since", "frame_max",    "persist",      "problem",  "sockets",    NULL};
+        "kind",       "via",       "state",     "since",          "uid",
+        "gid",        "pid",       "addresses", "frames_in",      "bytes_in",
+        "frames_out", "bytes_out", "queued",    "queued_bytes",   "flood_copies",
+        "drops",      "role",      "named",     "stalled_since",  "frame_max",
+        "persist",    "problem",   "sockets",   "segment_copies", NULL};
     struct fields fields;
 
     memset(ret_spec, 0, sizeof(*ret_spec));

@@ -51,10 +51,10 @@ json_t *view_counters(const struct counters *counters)
 
     for (int i = 0; i < DROP_N_REASONS; i++)
         json_object_set_new(drops, drop_reason_name((enum drop_reason)i), count(counters->drops[i]));
-    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o}", "frames_in", count(counters->frames_in), "bytes_in",
-                     count(counters->bytes_in), "frames_out", count(counters->frames_out), "bytes_out",
-                     count(counters->bytes_out), "flood_copies", count(counters->flood_copies), "drops",
-                     drops);
+    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "frames_in", count(counters->frames_in),
+                     "bytes_in", count(counters->bytes_in), "frames_out", count(counters->frames_out),
+                     "bytes_out", count(counters->bytes_out), "flood_copies", count(counters->flood_copies),
+                     "segment_copies", count(counters->segment_copies), "drops", drops);
 }
 
 static json_t *view_uplink(const struct network_spec *spec, const struct network_status *status)

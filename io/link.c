@@ -123,6 +123,7 @@ void link_plug(struct link *link, struct port *port)
     link->resume->peer_pid = (int32_t)peer.pid;
     memcpy(link->resume->port, port->name, sizeof link->resume->port);
     link->port = port;
+    link->header_len = port->offload == OFFLOAD_VIRTIO ? VNET_HEADER : 0;
     link->state = LINK_SERVING;
     link->is_greeted = false;
     link->n_idle_reads = 0;
@@ -336,6 +337,17 @@ void link_took(struct link *link)
 {
     link->took_at_us = io_now_us();
     link->is_unwakeable = false;
+}
+
+void link_sent(struct link *link, size_t n, size_t wire_bytes)
+{
+    link->port->counters.frames_out += n;
+    link->port->counters.bytes_out += wire_bytes - n * link->header_len;
+}
+
+const struct frame *const *link_wrap(struct link *link, const struct frame *const *frames, size_t n)
+{
+    return link->header_len > 0 ? vnet_wrap(&link->io->vnet, frames, n) : frames;
 }
 
 void link_drop(struct link *link, enum drop_reason reason, size_t n)

@@ -35,6 +35,8 @@ bool datagram_is_greeting(const struct batch_slot *slot)
 void datagram_deliver(struct link *link, size_t first, size_t n)
 {
     struct io *io = link->io;
+    struct port *port = link->port;
+    struct vnet_refused refused;
     size_t n_frames = 0;
 
     if (n == 0)
@@ -44,17 +46,19 @@ void datagram_deliver(struct link *link, size_t first, size_t n)
         struct batch_slot *slot = &io->batch.slots[i];
 
         if (slot->len < FRAME_LEN_MIN) {
-            port_drop_in(link->port, DROP_runt, slot->len);
+            port_drop_in(port, DROP_runt, slot->len);
         } else if (slot->len > FRAME_LEN_MAX) {
-            port_drop_in(link->port, DROP_oversize, slot->len);
+            port_drop_in(port, DROP_oversize, slot->len);
         } else {
             framing_put_len(slot->bytes - FRAME_PREFIX, slot->len);
             io->frames[n_frames++] =
                 (struct frame){.head = slot->bytes, .len = slot->len, .head_len = slot->len};
         }
     }
+    n_frames = vnet_unwrap(port->offload, lan_mtu(io->lan), io->frames, n_frames, &refused);
+    vnet_count(port, &refused);
     if (n_frames > 0)
-        (void)lan_receive(io->lan, link->port, io->frames, n_frames, false, uv_now(io->loop));
+        (void)lan_receive(io->lan, port, io->frames, n_frames, false, uv_now(io->loop));
 }
 
 /* True if nothing has come, and cannot be told from a socket whose receiving side has been shut down: Linux
@@ -156,7 +160,6 @@ static unsigned lay_out(const struct link *link, const struct frame *const *fram
 /* Sends past the empty queue. Returns how many frames are done with. */
 static size_t send_frames(struct link *link, const struct frame *const *frames, size_t n)
 {
-    struct counters *counters = &link->port->counters;
     size_t done = 0;
 
     while (done < n) {
@@ -165,10 +168,8 @@ static size_t send_frames(struct link *link, const struct frame *const *frames, 
         unsigned n_messages = lay_out(link, frames + done, n - done, messages, iov);
         int sent = n_messages > 0 ? batch_send(link->fd, messages, n_messages) : -EMSGSIZE;
 
-        for (int i = 0; i < sent; i++) {
-            counters->frames_out++;
-            counters->bytes_out += frames[done++]->len;
-        }
+        for (int i = 0; i < sent; i++)
+            link_sent(link, 1, frames[done++]->len);
         if (sent > 0)
             continue;
         if (refused(link, sent) != REFUSAL_FRAME)
@@ -184,6 +185,7 @@ void datagram_send(struct port *port, const struct frame *const *frames, size_t 
     struct link *link = port->link;
     size_t done = 0;
 
+    frames = link_wrap(link, frames, n);
     if (link->state == LINK_SERVING && queue_is_empty(&link->resume->out)) {
         done = send_frames(link, frames, n);
         if (done == n)
@@ -212,7 +214,6 @@ static unsigned lay_out_queue(const struct link *link, struct batch_message mess
 void datagram_flush(struct link *link)
 {
     struct queue *queue = &link->resume->out;
-    struct counters *counters = &link->port->counters;
 
     while (!queue_is_empty(queue)) {
         struct batch_message messages[IO_DGRAM_SLOTS];
@@ -220,10 +221,8 @@ void datagram_flush(struct link *link)
         unsigned n_messages = lay_out_queue(link, messages, iov);
         int sent = batch_send(link->fd, messages, n_messages);
 
-        for (int i = 0; i < sent; i++) {
-            counters->frames_out++;
-            counters->bytes_out += queue_pop(queue);
-        }
+        for (int i = 0; i < sent; i++)
+            link_sent(link, 1, queue_pop(queue));
         if (sent > 0) {
             link_took(link);
         } else if (refused(link, sent) == REFUSAL_FRAME) {

@@ -17,6 +17,7 @@
 #include "io/link.h"
 #include "io/list.h"
 #include "io/resume.h"
+#include "io/vnet.h"
 #include "switch/pressure.h"
 
 enum link_state {
@@ -53,6 +54,7 @@ struct link {
     int fd;                       /* what its frames leave by; a hub's clients share theirs */
     const struct sockaddr_un *to; /* NULL: connected */
     socklen_t to_len;
+    uint32_t header_len; /* VNET_HEADER where each frame has one on the wire, else 0 */
     link_closed_fn *on_closed;
     void *ctx;
 
@@ -93,6 +95,7 @@ struct io {
     struct batch batch;
     uint8_t *stream_bytes; /* STREAM_COPY_MAX for a carried partial record, then IO_STREAM_READ */
     struct frame frames[LAN_BATCH_MAX];
+    struct vnet_room vnet;
 
     struct list links;
     struct list ending;
@@ -186,8 +189,14 @@ void link_took(struct link *link);
 /* It no longer pushes back: sources that wait are tried again. */
 void link_stop_pushing(struct link *link);
 
+/* Counts n frames as sent, which were 'wire_bytes' long with their headers, without prefixes. */
+void link_sent(struct link *link, size_t n, size_t wire_bytes);
+
 /* Counts n frames for this port as dropped. */
 void link_drop(struct link *link, enum drop_reason reason, size_t n);
+
+/* The frames as the link has them on its wire: with headers, if there are any. */
+const struct frame *const *link_wrap(struct link *link, const struct frame *const *frames, size_t n);
 
 /* What the socket did not take at once: into the queue, or dropped (queue_full; link_closed if the link has
  * ended). Then sees to it that the queue is flushed later. */

@@ -65,23 +65,30 @@ static void refuse_length(struct link *link, uint32_t len)
 /* Forwards whole records and carries the rest. 'may_wait' holds for the first batch; the later ones may. */
 static void take(struct link *link, uint8_t *bytes, size_t len, bool may_wait)
 {
+    struct port *port = link->port;
+    struct frame *frames = link->io->frames;
     struct framing_result split;
     size_t done = 0;
 
     do {
-        framing_split(bytes + done, len - done, link->io->frames, LAN_BATCH_MAX, &split);
-        if (split.n_frames > 0 && offer(link, split.n_frames, may_wait) == LAN_WAIT) {
+        struct vnet_refused refused;
+        size_t n;
+
+        framing_split(bytes + done, len - done, frames, LAN_BATCH_MAX, &split);
+        if (split.n_frames > 0)
+            link->record_len = FRAME_PREFIX + frames[split.n_frames - 1].len;
+        n = vnet_unwrap(port->offload, lan_mtu(link->io->lan), frames, split.n_frames, &refused);
+        if (n > 0 && offer(link, n, may_wait) == LAN_WAIT) {
+            vnet_undo(port->offload, frames, n);
             link_want(link, link->events & ~UV_READABLE);
             link_wait(link);
             break;
         }
         may_wait = link->state == LINK_SERVING; /* its last words are not held up */
-        link->port->counters.frames_in += split.n_runts;
-        link->port->counters.bytes_in += split.runt_bytes;
-        link_drop(link, DROP_runt, split.n_runts);
+        refused.runts += split.n_runts;
+        refused.bytes += split.runt_bytes;
+        vnet_count(port, &refused);
         done += split.consumed;
-        if (split.n_frames > 0)
-            link->record_len = FRAME_PREFIX + link->io->frames[split.n_frames - 1].len;
         if (split.is_bad) {
             refuse_length(link, split.bad_len);
             len = done;
@@ -194,19 +201,17 @@ static size_t gather(const struct frame *const *frames, size_t n, struct iovec i
 static size_t account(struct link *link, const struct frame *const *frames, size_t n, size_t bytes,
                       size_t sent)
 {
-    struct counters *counters = &link->port->counters;
-    size_t i;
+    size_t whole = 0, i;
 
     if (sent == bytes) {
-        counters->frames_out += n;
-        counters->bytes_out += bytes - n * FRAME_PREFIX;
+        link_sent(link, n, bytes - n * FRAME_PREFIX);
         return n;
     }
     for (i = 0; i < n && sent >= FRAME_PREFIX + (size_t)frames[i]->len; i++) {
         sent -= FRAME_PREFIX + (size_t)frames[i]->len;
-        counters->frames_out++;
-        counters->bytes_out += frames[i]->len;
+        whole += frames[i]->len;
     }
+    link_sent(link, i, whole);
     if (sent > 0)
         queue_push_rest(&link->resume->out, frames[i++], sent);
     return i;
@@ -254,6 +259,7 @@ static void stream_send(struct port *port, const struct frame *const *frames, si
     struct link *link = port->link;
     size_t done = 0;
 
+    frames = link_wrap(link, frames, n);
     if (link->state == LINK_SERVING && queue_is_empty(&link->resume->out)) {
         done = write_frames(link, frames, n);
         if (done == n && queue_is_empty(&link->resume->out))
@@ -264,8 +270,8 @@ static void stream_send(struct port *port, const struct frame *const *frames, si
 
 static void flush(struct link *link)
 {
-    struct counters *counters = &link->port->counters;
     struct iovec iov[2];
+    uint64_t n_frames = 0, bytes = 0;
     unsigned n_iov = queue_peek(&link->resume->out, iov);
     ssize_t sent;
 
@@ -277,7 +283,8 @@ static void flush(struct link *link)
         return;
     }
     link_took(link);
-    queue_advance(&link->resume->out, (size_t)sent, &counters->frames_out, &counters->bytes_out);
+    queue_advance(&link->resume->out, (size_t)sent, &n_frames, &bytes);
+    link_sent(link, n_frames, bytes);
     link->port->queued = link->resume->out.n_frames;
 }
 

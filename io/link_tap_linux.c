@@ -105,12 +105,12 @@ static void tap_send(struct port *port, const struct frame *const *frames, size_
     struct link *link = port->link;
     size_t done = 0;
 
+    frames = link_wrap(link, frames, n);
     while (link->state == LINK_SERVING && queue_is_empty(&link->resume->out) && done < n) {
         int error = write_frame(link, frames[done]);
 
         if (error == 0) {
-            port->counters.frames_out++;
-            port->counters.bytes_out += frames[done]->len;
+            link_sent(link, 1, frames[done]->len);
         } else if (refused(link, error) == REFUSAL_FRAME) {
             link_drop(link, DROP_send_failed, 1);
         } else {
@@ -125,7 +125,6 @@ static void tap_send(struct port *port, const struct frame *const *frames, size_
 static void tap_flush(struct link *link)
 {
     struct queue *queue = &link->resume->out;
-    struct counters *counters = &link->port->counters;
 
     while (!queue_is_empty(queue)) {
         struct iovec iov[2];
@@ -133,8 +132,7 @@ static void tap_flush(struct link *link)
         unsigned n_iov = queue_next(queue, &position, iov, &len);
 
         if (writev(link->fd, iov, (int)n_iov) >= 0) {
-            counters->frames_out++;
-            counters->bytes_out += queue_pop(queue);
+            link_sent(link, 1, queue_pop(queue));
             link_took(link);
         } else if (refused(link, errno) == REFUSAL_FRAME) {
             queue_pop(queue);

@@ -30,6 +30,7 @@ void counters_add(struct counters *to, const struct counters *from)
     to->frames_out += from->frames_out;
     to->bytes_out += from->bytes_out;
     to->flood_copies += from->flood_copies;
+    to->segment_copies += from->segment_copies;
     for (int i = 0; i < DROP_N_REASONS; i++)
         to->drops[i] += from->drops[i];
 }

@@ -3,7 +3,7 @@
  * The one table of drop reasons feeds the enum, the API's names and the documentation. For a whole
  * network, over its ports and those that have left:
  *
- *   frames_in + flood_copies == frames_out + sum of drops + queued
+ *   frames_in + flood_copies + segment_copies == frames_out + sum of drops + queued
  *
  * exactly and at any time between two turns of the loop. "in" is into the switch, "out" is out of it.
  */
@@ -18,6 +18,8 @@
     X(runt, "in: shorter than an Ethernet header (14 bytes)")                                                \
     X(oversize, "in: longer than the network's MTU allows (MTU + 14, with a VLAN tag + 18)")                 \
     X(bad_length, "in: a stream announced a length over 69632; its connection was closed")                   \
+    X(bad_offload, "in: its virtio-net header and its bytes do not agree")                                   \
+    X(cannot_cut, "in: longer than the MTU allows, and nothing that can be cut into segments")               \
     X(cut_short, "in: the client left before the rest of the frame had come")                                \
     X(bad_source, "in: the source address is a group address or zero")                                       \
     X(uplink_source, "in: the source address is the uplink's own")                                           \
@@ -45,7 +47,8 @@ struct counters {
     uint64_t bytes_in;
     uint64_t frames_out;
     uint64_t bytes_out;
-    uint64_t flood_copies; /* copies beyond the first, counted at the port the frame came from */
+    uint64_t flood_copies;   /* copies beyond the first, counted at the port the frame came from */
+    uint64_t segment_copies; /* segments beyond the first that a frame was cut into, at the port it was for */
     uint64_t drops[DROP_N_REASONS];
 };
 

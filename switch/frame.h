@@ -9,7 +9,7 @@
  *   source of frames provides them, so that a stream link sends prefix and frame as one piece, and
  *   neighbours in one receive buffer as one larger piece.
  *   head_len >= min(len, FRAME_HEAD_MIN): headers are read without walking segments.
- *   sum of head_len and the lengths in 'rest' == len.
+ *   sum of head_len and the lengths in 'rest' == len; n_rest <= FRAME_REST_MAX.
  */
 #ifndef SWITCH_FRAME_H
 #define SWITCH_FRAME_H
@@ -19,10 +19,11 @@
 
 enum {
     FRAME_PREFIX = 4,
-    FRAME_LEN_MIN = 14,    /* an Ethernet header; a shorter frame wedges QEMU's receive side for good */
-    FRAME_LEN_MAX = 69632, /* QEMU's NET_BUFSIZE (net/net.h): a longer record ends a QEMU stream */
+    FRAME_LEN_MIN = 14,        /* an Ethernet header; a shorter frame wedges QEMU's receive side for good */
+    FRAME_LEN_MAX = 69632,     /* QEMU's NET_BUFSIZE (net/net.h): a longer record ends a QEMU stream */
     FRAME_OFFLOAD_MAX = 65550, /* what libkrun sends and takes with offloading; vmnet's limit too */
     FRAME_HEAD_MIN = 64,
+    FRAME_REST_MAX = 1, /* segments behind head */
     FRAME_ETHER_HEADER = 14,
     FRAME_VLAN_TAG = 4,
 };

@@ -2,27 +2,35 @@
  *
  * How it works
  *   Frames come in runs: a transfer sends many in a row between the same two addresses. lan_receive() cuts
- * its batch into such runs, and a run is looked up, decided and counted once. 1 cut     makes the runs. A
- * frame that is longer than the network allows is a run of its own. 2 admit   refuses what may not come in
- * and learns the sources of the rest. That all of a batch is learned before any of it is forwarded is chosen:
- * the table then stands still while ports are chosen, and a reply that shares a batch with what makes its
- * receiver known is not flooded. 3 choose  gives each run one port, all ports, or a reason to be dropped. If
- * a chosen port pushes back and the source can wait, the batch ends here and nothing has been counted. What
- * was learned stays: offered again, the batch teaches the same. 4 settle  counts every frame and hands each
- * port that is touched its frames, once.
+ *   its batch into such runs, and a run is looked up, decided and counted once.
+ *
+ *   1 cut     makes the runs. A frame that is longer than the network allows is a run of its own.
+ *   2 admit   refuses what may not come in and learns the sources of the rest. That all of a batch is
+ *             learned before any of it is forwarded is chosen: the table then stands still while ports
+ *             are chosen, and a reply that shares a batch with what makes its receiver known is not
+ *             flooded.
+ *   3 choose  gives each run one port, all ports, or a reason to be dropped. If a chosen port pushes
+ *             back and the source can wait, the batch ends here and nothing has been counted. What was
+ *             learned stays: offered again, the batch teaches the same.
+ *   4 settle  counts every frame and hands each port that is touched its frames, once; again only where
+ *             more come of them than there is room for.
  *
  *   A run for one port is chained to that port by its index, so it costs the same among two ports and
  *   among a thousand. Runs for all ports are kept in one list for the batch and merged into each port's
  *   chain by index. So each port gets its frames in the order in which they came.
  *
+ *   A frame with work left to do (switch/offload.h) goes on as it is where the port takes it so. Else its
+ *   checksum is finished in place, which does for the ports that come after, or it is cut into pieces
+ *   for this port alone.
+ *
  * What is always true
- *   frames_in + flood_copies == frames_out + sum of drops + queued. A flooded frame makes one copy for
- *   every other port that is up and not barred by isolation, even if the copy is then too big for it; a
- *   frame without any receiver is dropped once.
+ *   frames_in + flood_copies + segment_copies == frames_out + sum of drops + queued. A flooded frame
+ *   makes one copy for every other port that is up and not barred by isolation, even if the copy is then
+ *   too big for it; a frame without any receiver is dropped once.
  *   Between two calls no port is touched. port_ops.send must not call lan_receive() of the same lan.
  *
  * Memory
- *   One struct lan (about 14 KiB) and its forwarding database, both from lan_create().
+ *   One struct lan (about 30 KiB) and its forwarding database, both from lan_create().
  */
 #include "switch/lan.h"
 
@@ -30,6 +38,10 @@
 #include <string.h>
 
 #include "switch/mac.h"
+#include "switch/offload.h"
+
+/* Made for one port before it is handed what there is: what a frame of 64 KiB makes at an MTU of 1500. */
+enum { LAN_PIECES = 48 };
 
 #define NO_DROP DROP_N_REASONS
 #define NO_INDEX UINT32_MAX
@@ -37,7 +49,8 @@
 /* Frames in a row with the same addresses and EtherType, and what becomes of them. */
 struct run {
     uint32_t first, n;
-    uint32_t longest; /* frame; a tag does not count */
+    uint32_t longest; /* frame, without GSO; a tag does not count */
+    bool has_work;    /* one of them is not plain */
     uint32_t bytes;
     struct port *port; /* receives it, or counts its drop; NULL: all other ports */
     enum drop_reason drop;
@@ -56,8 +69,11 @@ struct lan {
     size_t n_runs;
     uint32_t floods[LAN_BATCH_MAX]; /* runs for all ports */
     size_t n_floods, n_flood_frames;
-    struct port *touched; /* ports with a chain */
-    const struct frame *out[LAN_BATCH_MAX];
+    struct port *touched;                   /* ports with a chain */
+    const struct frame *out[LAN_BATCH_MAX]; /* for the port at hand */
+    size_t n_out;
+    struct offload_piece pieces[LAN_PIECES];
+    size_t n_pieces;
 };
 
 struct lan *lan_create(const struct lan_options *options)
@@ -127,7 +143,7 @@ static bool is_same_flow(const struct frame *a, const struct frame *b)
     return memcmp(a->head, b->head, FRAME_ETHER_HEADER) == 0;
 }
 
-static void cut(struct lan *lan, struct port *from, const struct frame *frames, size_t n)
+static void cut_runs(struct lan *lan, struct port *from, const struct frame *frames, size_t n)
 {
     const uint32_t limit = lan->mtu + FRAME_ETHER_HEADER;
     struct run *run = NULL;
@@ -135,7 +151,7 @@ static void cut(struct lan *lan, struct port *from, const struct frame *frames, 
     lan->n_runs = 0;
     for (size_t i = 0; i < n; i++) {
         const struct frame *frame = &frames[i];
-        uint32_t len = untagged_len(frame);
+        uint32_t len = offload_is_gso(frame) ? 0 : untagged_len(frame);
 
         if (!run || len > limit || run->drop != NO_DROP || !is_same_flow(frame, &frames[i - 1])) {
             run = &lan->runs[lan->n_runs++];
@@ -147,6 +163,7 @@ static void cut(struct lan *lan, struct port *from, const struct frame *frames, 
         run->bytes += frame->len;
         if (len > run->longest)
             run->longest = len;
+        run->has_work |= !offload_is_plain(frame);
     }
 }
 
@@ -215,9 +232,11 @@ static void choose_known(const struct lan *lan, struct port *from, struct port *
 /* True if the port takes at least one frame of the run, by length. */
 static bool fits_any(const struct port *to, const struct frame *frames, const struct run *run)
 {
-    for (uint32_t i = 0; i < run->n; i++)
-        if (untagged_len(&frames[run->first + i]) <= to->frame_max)
+    for (uint32_t i = 0; i < run->n; i++) {
+        const struct frame *frame = &frames[run->first + i];
+        if (offload_is_gso(frame) || untagged_len(frame) <= to->frame_max)
             return true;
+    }
     return false;
 }
 
@@ -280,39 +299,110 @@ static void sort_runs(struct lan *lan, struct port *from)
     }
 }
 
-/* Appends the frames of 'run' to lan->out, which has n, without those that are too big for 'port'. Returns
- * how many there are then. */
-static size_t add_run(struct lan *lan, struct port *port, const struct frame *frames, const struct run *run,
-                      size_t n)
+static void flush(struct lan *lan, struct port *port)
 {
-    const struct frame *end = frames + run->first + run->n;
+    if (lan->n_out > 0)
+        port->ops->send(port, lan->out, lan->n_out);
+    lan->n_out = lan->n_pieces = 0;
+}
 
-    for (const struct frame *frame = frames + run->first; frame < end; frame++)
-        if (run->longest <= port->frame_max || untagged_len(frame) <= port->frame_max)
-            lan->out[n++] = frame;
+static void put_out(struct lan *lan, struct port *port, const struct frame *frame)
+{
+    if (lan->n_out == LAN_BATCH_MAX)
+        flush(lan, port);
+    lan->out[lan->n_out++] = frame;
+}
+
+static void put_segments(struct lan *lan, struct port *port, const struct frame *frame)
+{
+    struct offload_cut cut;
+    size_t n;
+
+    if (offload_cut_len(frame) > port->frame_max + (frame_is_tagged(frame) ? FRAME_VLAN_TAG : 0)) {
+        port->counters.drops[DROP_too_big]++;
+        return;
+    }
+    port->counters.segment_copies += offload_cut_count(frame) - 1;
+    offload_cut_begin(&cut, frame);
+    do {
+        if (lan->n_pieces == LAN_PIECES || lan->n_out + LAN_PIECES > LAN_BATCH_MAX)
+            flush(lan, port);
+        struct offload_piece *pieces = lan->pieces + lan->n_pieces;
+        n = offload_cut_next(&cut, pieces, LAN_PIECES - lan->n_pieces);
+        lan->n_pieces += n;
+        for (size_t i = 0; i < n; i++)
+            put_out(lan, port, &pieces[i].frame);
+    } while (n > 0);
+}
+
+/* Finished, in one piece. A long frame of UDP is no datagram, but many: it has to be cut. */
+static void put_whole(struct lan *lan, struct port *port, const struct frame *frame)
+{
+    if (lan->n_pieces == LAN_PIECES || lan->n_out == LAN_BATCH_MAX)
+        flush(lan, port);
+    struct offload_piece *piece = &lan->pieces[lan->n_pieces];
+    if (offload_finish_whole(frame, piece)) {
+        lan->n_pieces++;
+        put_out(lan, port, &piece->frame);
+    } else {
+        put_segments(lan, port, frame);
+    }
+}
+
+static bool takes_gso(const struct port *port, const struct frame *frame)
+{
+    return port->offload == OFFLOAD_VIRTIO &&
+           (frame->offload.gso_type != OFFLOAD_GSO_UDP_L4 || port->takes_udp_gso);
+}
+
+/* Does what is left to do and 'port' does not take on itself. */
+static void put_frame(struct lan *lan, struct port *port, struct frame *frame)
+{
+    if (offload_is_gso(frame)) {
+        if (takes_gso(port, frame))
+            put_out(lan, port, frame);
+        else if (port->offload == OFFLOAD_RAW)
+            put_whole(lan, port, frame);
         else
-            port->counters.drops[DROP_too_big]++;
-    return n;
+            put_segments(lan, port, frame);
+    } else if (untagged_len(frame) > port->frame_max) {
+        port->counters.drops[DROP_too_big]++;
+    } else {
+        if (port->offload != OFFLOAD_VIRTIO)
+            offload_finish(frame);
+        put_out(lan, port, frame);
+    }
+}
+
+static void put_run(struct lan *lan, struct port *port, struct frame *frames, const struct run *run)
+{
+    struct frame *frame = frames + run->first, *end = frame + run->n;
+
+    if (run->has_work || run->longest > port->frame_max || lan->n_out + run->n > LAN_BATCH_MAX) {
+        for (; frame < end; frame++)
+            put_frame(lan, port, frame);
+        return;
+    }
+    for (; frame < end; frame++)
+        lan->out[lan->n_out++] = frame;
 }
 
 /* Hands 'port' its chain, merged by index with the first 'n_floods' of the floods. */
-static void hand_over(struct lan *lan, struct port *port, const struct frame *frames, size_t n_floods)
+static void hand_over(struct lan *lan, struct port *port, struct frame *frames, size_t n_floods)
 {
-    size_t n = 0;
     size_t flood = 0;
     uint32_t index = port->batch.is_touched ? port->batch.first : NO_INDEX;
 
     port->batch.is_touched = false;
     while (flood < n_floods || index != NO_INDEX) {
         if (flood == n_floods || index < lan->floods[flood]) {
-            n = add_run(lan, port, frames, &lan->runs[index], n);
+            put_run(lan, port, frames, &lan->runs[index]);
             index = lan->runs[index].next;
         } else {
-            n = add_run(lan, port, frames, &lan->runs[lan->floods[flood++]], n);
+            put_run(lan, port, frames, &lan->runs[lan->floods[flood++]]);
         }
     }
-    if (n > 0)
-        port->ops->send(port, lan->out, n);
+    flush(lan, port);
 }
 
 /* Counts the copies of the floods, which are as many for each; without any receiver, the drops. */
@@ -335,10 +425,10 @@ static void count_floods(const struct lan *lan, struct port *from)
         from->counters.drops[drop] += lan->n_flood_frames;
 }
 
-enum lan_verdict lan_receive(struct lan *lan, struct port *from, const struct frame *frames, size_t n,
+enum lan_verdict lan_receive(struct lan *lan, struct port *from, struct frame *frames, size_t n,
                              bool may_wait, uint64_t now_ms)
 {
-    cut(lan, from, frames, n);
+    cut_runs(lan, from, frames, n);
     admit(lan, from, frames, now_ms);
     if (choose(lan, from, frames) && may_wait)
         return LAN_WAIT;

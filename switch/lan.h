@@ -47,9 +47,10 @@ void lan_join(struct lan *lan, struct port *port);
 void lan_leave(struct lan *lan, struct port *port);
 
 /* Takes n <= LAN_BATCH_MAX frames, borrowed until it returns, that came in by 'from'. Each has
- * FRAME_LEN_MIN <= len <= FRAME_LEN_MAX; runts are the link's to drop. With 'may_wait' the call may return
- * LAN_WAIT where a known destination pushes back; without it, frames for a full port are dropped. */
-enum lan_verdict lan_receive(struct lan *lan, struct port *from, const struct frame *frames, size_t n,
+ * FRAME_LEN_MIN <= len <= FRAME_LEN_MAX, and a true descriptor (switch/offload.h); runts and false ones are
+ * the link's to drop. A frame whose checksum is open may be finished in place. With 'may_wait' the call may
+ * return LAN_WAIT where a known destination pushes back; without it, frames for a full port are dropped. */
+enum lan_verdict lan_receive(struct lan *lan, struct port *from, struct frame *frames, size_t n,
                              bool may_wait, uint64_t now_ms);
 
 /* Once a second or so: ages the forwarding database. */

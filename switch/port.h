@@ -35,9 +35,9 @@ enum port_role { PORT_VM, PORT_UPLINK };
 
 /* What the client of a port does with checksums and segmentation, in both directions. */
 enum port_offload {
-    OFFLOAD_OFF,    /* plain, finished frames up to the MTU */
-    OFFLOAD_RAW,    /* no header; in: checksums may be unfinished, TCP up to FRAME_OFFLOAD_MAX bytes; out: such
-                       frames whole, checksums finished (libkrun, offloading=on) */
+    OFFLOAD_OFF, /* plain, finished frames up to the MTU */
+    OFFLOAD_RAW, /* no header; in: checksums may be unfinished, TCP up to FRAME_OFFLOAD_MAX bytes; out: such
+                    frames whole, checksums finished (libkrun, offloading=on) */
     OFFLOAD_VIRTIO, /* a virtio_net_hdr in front of each frame says what is left to do, both ways */
     OFFLOAD_N,
 };
@@ -57,6 +57,7 @@ struct port {
     bool enabled;       /* false: the link is set down over the API; nothing passes in or out */
     bool isolated;      /* frames pass only between this port and the uplink */
     uint32_t frame_max; /* longest untagged frame it takes; a tagged one may have 4 bytes more */
+    bool takes_udp_gso; /* OFFLOAD_VIRTIO: of UDP too, which older systems refuse */
 
     /* Maintained by the link in it. */
     bool pushes_back; /* its queue is past its mark and it is reading: sources that can wait should */

@@ -240,7 +240,7 @@ class Switchd:
         if answer.status == 404:
             return 0, 0
         counters = answer.json["counters"]
-        left = counters["frames_in"] + counters["flood_copies"]
+        left = counters["frames_in"] + counters["flood_copies"] + counters["segment_copies"]
         right = counters["frames_out"] + sum(counters["drops"].values()) + counters["queued"]
         return left, right
 

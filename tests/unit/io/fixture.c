@@ -58,7 +58,7 @@ void fixture_assert_sum(struct fixture *fixture)
     uint64_t queued;
 
     lan_totals(fixture->lan, &totals, &queued);
-    assert_int_equal(totals.frames_in + totals.flood_copies,
+    assert_int_equal(totals.frames_in + totals.flood_copies + totals.segment_copies,
                      totals.frames_out + counters_dropped(&totals) + queued);
 }
 

@@ -51,7 +51,7 @@ void fake_clear(struct fake *fake);
 void fake_frame_fill(struct fake_frame *frame, uint64_t destination, uint64_t source, uint16_t ethertype,
                      uint32_t len);
 
-/* frames_in + flood_copies == frames_out + sum of drops + queued. */
+/* frames_in + flood_copies + segment_copies == frames_out + sum of drops + queued. */
 bool fake_sum_holds(const struct lan *lan);
 
 #endif
