@@ -27,6 +27,8 @@ struct uplink_facts {
     uint64_t mac;                    /* pinned in the forwarding database; 0: none of its own */
     uint32_t mtu;                    /* what it takes; 0: the network's */
     char ifname[UPLINK_IFNAME_SIZE]; /* the host interface, "" if there is none */
+    bool has_vnet_header;            /* each frame has a virtio-net header in front */
+    bool takes_udp_gso;              /* and may be UDP to be cut */
 };
 
 enum { UPLINK_RETRY_MIN_MS = 250, UPLINK_RETRY_MAX_MS = 30 * 1000, UPLINK_STABLE_MS = 10 * 1000 };

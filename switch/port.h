@@ -46,18 +46,20 @@ struct port {
     /* Set by the owner before lan_join(), then constant. */
     char name[PORT_NAME_SIZE];
     enum port_role role;
-    enum port_offload offload;
     void *owner; /* not read by the switch */
 
     /* Set by port_plug() and port_unplug(): the cable. NULL ops: nothing is plugged in. */
     const struct port_ops *ops;
     void *link; /* not read by the switch */
 
+    /* Set by the owner before a cable comes, then constant while it is in. */
+    enum port_offload offload;
+    bool takes_udp_gso; /* OFFLOAD_VIRTIO: of UDP too, which older systems refuse */
+
     /* Settings: the owner may change them at any time. */
     bool enabled;       /* false: the link is set down over the API; nothing passes in or out */
     bool isolated;      /* frames pass only between this port and the uplink */
     uint32_t frame_max; /* longest untagged frame it takes; a tagged one may have 4 bytes more */
-    bool takes_udp_gso; /* OFFLOAD_VIRTIO: of UDP too, which older systems refuse */
 
     /* Maintained by the link in it. */
     bool pushes_back; /* its queue is past its mark and it is reading: sources that can wait should */
