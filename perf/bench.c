@@ -287,7 +287,7 @@ static void open_ports(struct bench *b)
     if (b->epoll < 0)
         err(1, "epoll_create1");
     for (unsigned i = 0; i < b->n_ports; i++) {
-        port_open(&b->ports[i], b->plan->port_spec, i, b->plan->client_dir, b->plan->sndbuf);
+        port_open(&b->ports[i], &b->plan->setup, i);
         port_watch(b, &b->ports[i], EPOLL_CTL_ADD);
     }
 }
@@ -384,10 +384,10 @@ static int compare_u32(const void *a, const void *b)
     return (*x > *y) - (*x < *y);
 }
 
-/* Of the sorted times; 100 is the longest. */
-static double rtt_us(const struct bench *b, unsigned percent)
+/* Of the sorted times; 1000 is the longest. */
+static double rtt_us(const struct bench *b, unsigned permille)
 {
-    uint64_t at = (b->n_rtts - 1) * percent / 100;
+    uint64_t at = (b->n_rtts - 1) * permille / 1000;
 
     return b->rtts_ns[at] / 1e3;
 }
@@ -414,9 +414,10 @@ static void sum_up(const struct bench *b, struct result *result)
     result->n_rtts = b->n_rtts;
     if (b->n_rtts > 0) {
         qsort(b->rtts_ns, b->n_rtts, sizeof(*b->rtts_ns), compare_u32);
-        result->rtt_p50_us = rtt_us(b, 50);
-        result->rtt_p99_us = rtt_us(b, 99);
-        result->rtt_max_us = rtt_us(b, 100);
+        result->rtt_p50_us = rtt_us(b, 500);
+        result->rtt_p99_us = rtt_us(b, 990);
+        result->rtt_p999_us = rtt_us(b, 999);
+        result->rtt_max_us = rtt_us(b, 1000);
     }
 }
 

@@ -17,11 +17,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "perf/port.h"
+
 enum { WATCH_MAX = 16 };
 
 struct plan {
-    const char *port_spec, *client_dir;
-    int sndbuf;
+    struct port_setup setup;
     size_t frame_size;
     unsigned batch;
     uint64_t window; /* 0: open loop */
@@ -39,7 +40,7 @@ struct result {
     uint64_t aim_sent, aim_lost; /* the aimer's broadcasts at the live ports, its unicasts at the sink */
     uint64_t switch_ns, own_ns, machine_ns; /* CPU in the window */
     uint64_t n_rtts;
-    double rtt_p50_us, rtt_p99_us, rtt_max_us;
+    double rtt_p50_us, rtt_p99_us, rtt_p999_us, rtt_max_us;
 };
 
 unsigned plan_ports(const struct plan *plan);

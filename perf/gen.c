@@ -20,8 +20,8 @@
 static const char usage[] =
     "usage: vmswitch-gen --port SPEC [options]\n"
     "  --port SPEC        stream:PATH dgram:PATH vfkt:PATH attach-stream:SOCK:NET attach-dgram:SOCK:NET "
-    "vde:DIR;\n"
-    "                     %u in it is the port's number\n"
+    "vde:DIR\n"
+    "                     tap:NAME (an interface that is there already); %u is the port's number\n"
     "  --client-dir DIR   where datagram clients bind their own sockets (.)\n"
     "  --sndbuf BYTES     SO_SNDBUF of every port\n"
     "  --frame BYTES      60 to 65536 (1500)\n"
@@ -148,13 +148,13 @@ static bool take_setting(struct plan *plan, int option, const char *text)
 {
     switch (option) {
     case OPT_PORT:
-        plan->port_spec = text;
+        plan->setup.spec = text;
         return true;
     case OPT_DIR:
-        plan->client_dir = text;
+        plan->setup.client_dir = text;
         return true;
     case OPT_SNDBUF:
-        plan->sndbuf = (int)number(text, 0, INT_MAX);
+        plan->setup.sndbuf = (int)number(text, 0, INT_MAX);
         return true;
     case OPT_WARM:
         plan->warm_ms = number(text, 1, 60000);
@@ -194,7 +194,7 @@ static bool options_read(struct plan *plan, int argc, char **argv)
             exit(2);
         }
     }
-    if (optind != argc || (plan->port_spec == NULL && !is_count)) {
+    if (optind != argc || (plan->setup.spec == NULL && !is_count)) {
         fputs(usage, stderr);
         exit(2);
     }
@@ -234,6 +234,7 @@ static void print(const struct plan *plan, const struct result *r)
         json_object_set_new(out, "rtts", json_integer((json_int_t)r->n_rtts));
         json_object_set_new(out, "rtt_p50_us", json_real(r->rtt_p50_us));
         json_object_set_new(out, "rtt_p99_us", json_real(r->rtt_p99_us));
+        json_object_set_new(out, "rtt_p999_us", json_real(r->rtt_p999_us));
         json_object_set_new(out, "rtt_max_us", json_real(r->rtt_max_us));
     }
     json_dumpf(out, stdout, JSON_COMPACT | JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(8));
@@ -245,7 +246,8 @@ static void print(const struct plan *plan, const struct result *r)
 
 int main(int argc, char **argv)
 {
-    struct plan plan = {.client_dir = ".", .frame_size = 1500, .fan = 1, .warm_ms = 200, .window_ms = 700};
+    struct plan plan = {
+        .setup = {.client_dir = "."}, .frame_size = 1500, .fan = 1, .warm_ms = 200, .window_ms = 700};
     struct rlimit files;
     struct result result;
 

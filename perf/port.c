@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "perf/frame.h"
 
@@ -58,9 +59,24 @@ static bool send_datagrams(struct port *port, struct burst *burst)
     return burst->n_sent == burst->n_frames;
 }
 
+static bool send_tap(const struct port *port, struct burst *burst)
+{
+    while (burst->n_sent < burst->n_frames) {
+        if (write(port->fd, burst_frame(burst, burst->n_sent), burst->frame_size) < 0) {
+            if (errno == EAGAIN || errno == EINTR)
+                return false;
+            err(1, "port %u: write", port->index);
+        }
+        burst->n_sent++;
+    }
+    return true;
+}
+
 bool port_send(struct port *port, struct burst *burst)
 {
-    bool is_done = port->is_stream ? send_stream(port, burst) : send_datagrams(port, burst);
+    bool is_done = port->is_stream ? send_stream(port, burst)
+                   : port->is_tap  ? send_tap(port, burst)
+                                   : send_datagrams(port, burst);
 
     port->begun = is_done ? NULL : burst;
     return is_done;
@@ -83,7 +99,7 @@ static void receive_stream(struct port *port, port_frame_fn *on_frame, void *arg
 
         memcpy(&len, port->in + at, 4);
         len = ntohl(len);
-        if (len > FRAME_MAX)
+        if (len > SLOT_SIZE)
             errx(1, "port %u: frame of %u bytes: the stream is out of step", port->index, len);
         if (have - at - 4 < len)
             break;
@@ -118,10 +134,28 @@ static void receive_datagrams(struct port *port, port_frame_fn *on_frame, void *
     }
 }
 
+/* As many frames as a datagram port may get from one call. */
+static void receive_tap(struct port *port, port_frame_fn *on_frame, void *arg)
+{
+    static uint8_t frame[SLOT_SIZE];
+
+    for (unsigned i = 0; i < BATCH_MAX; i++) {
+        ssize_t n = read(port->fd, frame, sizeof(frame));
+
+        if (n < 0 && (errno == EAGAIN || errno == EINTR))
+            return;
+        if (n <= 0)
+            err(1, "port %u: read", port->index);
+        on_frame(arg, port, frame, (size_t)n);
+    }
+}
+
 void port_receive(struct port *port, port_frame_fn *on_frame, void *arg)
 {
     if (port->is_stream)
         receive_stream(port, on_frame, arg);
+    else if (port->is_tap)
+        receive_tap(port, on_frame, arg);
     else
         receive_datagrams(port, on_frame, arg);
 }

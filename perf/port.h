@@ -7,6 +7,7 @@
  *   attach-stream:SOCKET:NETWORK   make a socket pair, hand one end to attach.sock as SCM_RIGHTS
  *   attach-dgram:SOCKET:NETWORK
  *   vde:FOLDER                     vde_switch's control socket (request version 3)
+ *   tap:NAME                       the user's side of a TAP that is there already; one frame per call
  * Whatever fails while plugging in ends the program with a message: there is nothing to measure then.
  */
 #ifndef PERF_PORT_H
@@ -23,6 +24,7 @@ struct port {
     int lease_fd; /* the attach connection or VDE's control connection; open as long as the port lives */
     unsigned index;
     bool is_stream;
+    bool is_tap;
     bool is_read;              /* false: a hung VM */
     bool is_blocked;           /* waits for writability */
     const struct burst *begun; /* whose burst is half sent: nothing else may be sent before its end */
@@ -42,8 +44,15 @@ struct burst {
 
 typedef void port_frame_fn(void *arg, struct port *port, const uint8_t *frame, size_t len);
 
-/* Plugs the port in. 'client_dir' is where datagram clients bind their own paths. 'sndbuf' 0: the default. */
-void port_open(struct port *port, const char *spec, unsigned index, const char *client_dir, int sndbuf);
+/* How all ports of a run are plugged in. */
+struct port_setup {
+    const char *spec;       /* the text above */
+    const char *client_dir; /* where datagram clients bind their own paths */
+    const char *offload;    /* what the line to attach.sock asks for; NULL: nothing */
+    int sndbuf;             /* 0: the kernel's default */
+};
+
+void port_open(struct port *port, const struct port_setup *setup, unsigned index);
 
 void port_close(struct port *port);
 

@@ -12,6 +12,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "perf/tap.h"
+
 enum {
     IN_SIZE = 256 * 1024, /* = READ_SIZE of port.c */
     LINE_MAX_BYTES = 4096
@@ -135,7 +137,7 @@ static void read_answer(int from)
 }
 
 /* 'where' is SOCKET:NETWORK; it is cut in two. */
-static void open_attached(struct port *port, char *where, bool is_stream)
+static void open_attached(struct port *port, char *where, bool is_stream, const char *offload)
 {
     char *network = strrchr(where, ':');
     int pair[2];
@@ -150,6 +152,8 @@ static void open_attached(struct port *port, char *where, bool is_stream)
     port->lease_fd = socket_open(SOCK_STREAM);
     socket_connect(port->lease_fd, where);
     request = json_pack("{s:s, s:s}", "network", network, "kind", is_stream ? "stream" : "datagram");
+    if (offload != NULL)
+        json_object_set_new(request, "offload", json_string(offload));
     line = json_dumps(request, JSON_COMPACT | JSON_PRESERVE_ORDER);
     send_line_with_fd(port->lease_fd, line, pair[1]);
     free(line);
@@ -180,6 +184,12 @@ static void open_vde(struct port *port, const char *folder, const char *dir)
         err(1, "vde: connect to %s", answer.sun_path);
 }
 
+static void open_tap(struct port *port, const char *name)
+{
+    port->is_tap = true;
+    port->fd = tap_open(name, false);
+}
+
 /* Returns the text with every %u replaced by the port's number; the caller frees it. */
 static char *expand(const char *spec, unsigned index)
 {
@@ -201,31 +211,34 @@ static char *expand(const char *spec, unsigned index)
     return text;
 }
 
-void port_open(struct port *port, const char *spec, unsigned index, const char *client_dir, int sndbuf)
+void port_open(struct port *port, const struct port_setup *setup, unsigned index)
 {
-    char *text = expand(spec, index);
+    char *text = expand(setup->spec, index);
     char *where = strchr(text, ':');
 
     *port = (struct port){.fd = -1, .lease_fd = -1, .index = index, .is_read = true};
     if (where == NULL)
-        errx(1, "'%s' is no port: KIND:PATH", spec);
+        errx(1, "'%s' is no port: KIND:PATH", setup->spec);
     *where++ = '\0';
     if (strcmp(text, "stream") == 0)
         open_stream(port, where);
     else if (strcmp(text, "dgram") == 0)
-        open_datagram(port, where, client_dir, false);
+        open_datagram(port, where, setup->client_dir, false);
     else if (strcmp(text, "vfkt") == 0)
-        open_datagram(port, where, client_dir, true);
+        open_datagram(port, where, setup->client_dir, true);
     else if (strcmp(text, "attach-stream") == 0)
-        open_attached(port, where, true);
+        open_attached(port, where, true, setup->offload);
     else if (strcmp(text, "attach-dgram") == 0)
-        open_attached(port, where, false);
+        open_attached(port, where, false, setup->offload);
     else if (strcmp(text, "vde") == 0)
-        open_vde(port, where, client_dir);
+        open_vde(port, where, setup->client_dir);
+    else if (strcmp(text, "tap") == 0)
+        open_tap(port, where);
     else
         errx(1, "'%s' is no kind of port", text);
     free(text);
-    if (sndbuf > 0 && setsockopt(port->fd, SOL_SOCKET, SO_SNDBUF, &sndbuf, sizeof(sndbuf)) != 0)
+    if (setup->sndbuf > 0 && !port->is_tap &&
+        setsockopt(port->fd, SOL_SOCKET, SO_SNDBUF, &setup->sndbuf, sizeof(setup->sndbuf)) != 0)
         err(1, "SO_SNDBUF");
     port->in = port->is_stream ? malloc(IN_SIZE) : NULL;
     if (port->is_stream && port->in == NULL)

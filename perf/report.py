@@ -1,4 +1,4 @@
-"""perf/report.py - medians, ratios with their spread, targets met or missed, a table
+"""perf/report.py - medians, ratios with their spread, and the tables
 
 A ratio is the candidate's median over its reference's median, from the same interleaved run; the spread is the
 quartiles of the ratios taken pair by pair (same repetition). Of lost, reordered and corrupt frames the worst of all
@@ -7,7 +7,18 @@ there are at least two others: on a machine that others work on, they tell how b
 """
 import statistics
 
+from plan import TESTS
+
 CHECKS = ("lost", "reordered", "corrupt", "foreign")
+MEDIANS = {
+    "frames": ("pps", "gbps", "ns_per_frame", "machine_ns_per_frame", "switch_busy", "own_busy", "rtt_p50_us", "rtt_p99_us",
+               "rtt_p999_us"),
+    "tcp": ("gbps", "retransmits", "ns_per_kb", "switch_busy", "ping_p50_us", "ping_p99_us"),
+    "guests": ("gbps", "ns_per_kb", "switch_busy"),
+    "memory": ("daemon_kb", "daemon_rss_kb", "network_kb", "network_rss_kb", "port_kb", "port_rss_kb"),
+}
+MEDIANS["host"] = MEDIANS["tcp"]
+RATIOS = {"frames": ("pps", "ns_per_frame", "rtt_p50_us", "rtt_p99_us"), "tcp": ("gbps", "ns_per_kb"), "guests": ("gbps",)}
 
 
 def of(runs, candidate, test):
@@ -31,91 +42,95 @@ def quartiles(values):
 
 def ratio(runs, what, candidate, test, reference):
     """(median / median, lower quartile, upper quartile of the pairs), or None if there is nothing to compare."""
-    a, b = fit(of(runs, candidate, test)), fit(of(runs, *reference))
+    a = {i: r for i, r in fit(of(runs, candidate, test)).items() if what in r}
+    b = {i: r for i, r in fit(of(runs, *reference)).items() if r.get(what)}
     if not a or not b:
         return None
-    pairs = [a[i][what] / b[i][what] for i in a if i in b and b[i].get(what)]
+    pairs = [a[i][what] / b[i][what] for i in a if i in b]
     if not pairs:  # no repetition in which both were left alone
-        pairs = [x[what] / y[what] for x in a.values() for y in b.values() if y.get(what)]
+        pairs = [x[what] / y[what] for x in a.values() for y in b.values()]
     low, _, high = quartiles(pairs)
     middle = statistics.median(r[what] for r in a.values()) / statistics.median(r[what] for r in b.values())
     return middle, low, high
+
+
+def row_of(runs, name, target, test):
+    results = list(of(runs, name, test).values())
+    kind = TESTS[test].kind
+    row = {"kind": kind, "test": test, "candidate": name, "repetitions": len(results),
+           "disturbed": sum(r["is_disturbed"] for r in results)}
+    for what in MEDIANS[kind]:
+        values = [r[what] for r in fit(of(runs, name, test)).values() if what in r]
+        if values:
+            row[what] = statistics.median(values)
+    for what in CHECKS + ("drops",):
+        values = [r[what] for r in results if r.get(what) is not None]
+        if values:
+            row[what] = max(values)
+    for what in RATIOS.get(kind, ()):
+        value = ratio(runs, what, name, test, (target.get("wire"), test))
+        if value and row.get(what):  # what runs in its callers' time has no CPU of its own to compare
+            row[what + "_to_wire"] = value
+    return row
 
 
 def rows(runs, targets, tests):
     """One row per test and candidate, in the order of 'tests' and 'targets'."""
     for test in tests:
         for name, target in targets.items():
-            results = list(of(runs, name, test).values())
-            if not results:
-                continue
-            latency = "rtt_p50_us" in results[0]
-            row = {"test": test, "candidate": name, "repetitions": len(results)}
-            for what in ("pps", "gbps", "ns_per_frame", "switch_busy", "own_busy") + (
-                    ("rtt_p50_us", "rtt_p99_us") if latency else ()):
-                row[what] = statistics.median(r[what] for r in fit(of(runs, name, test)).values())
-            for what in CHECKS:
-                row[what] = max(r[what] for r in results)
-            row["disturbed"] = sum(r["is_disturbed"] for r in results)
-            wire = target.get("wire")
-            if wire:
-                row["pps_to_wire"] = ratio(runs, "pps", name, test, (wire, test))
-                row["ns_to_wire"] = ratio(runs, "ns_per_frame", name, test, (wire, test))
-                if latency:
-                    row["rtt_to_wire"] = ratio(runs, "rtt_p50_us", name, test, (wire, test))
-            yield row
+            if of(runs, name, test):
+                yield row_of(runs, name, target, test)
 
 
 def spread(value):
-    return "" if value is None else "%.2f [%.2f %.2f]" % value
+    return "" if value is None else "%.2f [%.2f %.2f]" % tuple(value)
 
 
-def table(all_rows):
-    """The rows as text."""
-    head = ("test", "candidate", "pps", "Gbit/s", "of wire [q1 q3]", "ns/frame", "of wire [q1 q3]", "busy sw/gen",
-            "rtt p50/p99 us", "lost/reord/corrupt/foreign", "disturbed")
-    lines = [head]
-    for r in all_rows:
-        lines.append((
-            r["test"], r["candidate"], "%.0fk" % (r["pps"] / 1e3), "%.2f" % r["gbps"], spread(r.get("pps_to_wire")),
-            "%.0f" % r["ns_per_frame"], spread(r.get("ns_to_wire")), "%.2f/%.2f" % (r["switch_busy"], r["own_busy"]),
-            "%.0f/%.0f" % (r["rtt_p50_us"], r["rtt_p99_us"]) if "rtt_p50_us" in r else "",
-            "/".join(str(r[c]) for c in CHECKS), "%d of %d" % (r["disturbed"], r["repetitions"])))
-    widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
+def frames_cells(r):
+    rtt = "%.0f/%.0f/%.0f" % (r["rtt_p50_us"], r["rtt_p99_us"], r["rtt_p999_us"]) if "rtt_p50_us" in r else ""
+    return ("%.0fk" % (r["pps"] / 1e3), "%.2f" % r["gbps"], spread(r.get("pps_to_wire")),
+            "%.0f" % r["ns_per_frame"] if r["ns_per_frame"] else "-", spread(r.get("ns_per_frame_to_wire")),
+            "%.0f" % r["machine_ns_per_frame"], "%.2f/%.2f" % (r["switch_busy"], r["own_busy"]), rtt,
+            "/".join(str(r[c]) for c in CHECKS))
+
+
+def tcp_cells(r):
+    return ("%.2f" % r["gbps"], spread(r.get("gbps_to_wire")), "%.0f" % r["retransmits"], str(r.get("drops", "?")),
+            "%.0f" % r["ns_per_kb"] if r["ns_per_kb"] else "-", "%.2f" % r["switch_busy"],
+            "%.0f/%.0f" % (r["ping_p50_us"], r["ping_p99_us"]))
+
+
+def guests_cells(r):
+    return ("%.0f" % (r["gbps"] * 1e3), spread(r.get("gbps_to_wire")), str(r.get("drops", "?")), "%.2f" % r["switch_busy"])
+
+
+def memory_cells(r):
+    return tuple("%.2f (%.2f)" % (r[what + "_kb"] / scale, r[what + "_rss_kb"] / scale)
+                 for what, scale in (("daemon", 1e3), ("network", 1e3), ("port", 1)))
+
+
+TABLES = (
+    (("frames",), ("pps", "Gbit/s", "of wire [q1 q3]", "ns/frame", "of wire [q1 q3]", "machine ns", "busy sw/gen",
+                   "rtt p50/p99/p99.9 us", "lost/reord/corrupt/foreign"), frames_cells),
+    (("tcp", "host"), ("Gbit/s", "of wire [q1 q3]", "retransmits", "switch drops", "switch ns/KB", "busy sw", "ping p50/p99 us"),
+     tcp_cells),
+    (("guests",), ("Mbit/s between guests", "of wire [q1 q3]", "switch drops", "busy sw"), guests_cells),
+    (("memory",), ("daemon MB (rss)", "a network MB (rss)", "an idle port KB (rss)"), memory_cells),
+)
+
+
+def aligned(lines):
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
     out = ["  ".join(cell.ljust(w) for cell, w in zip(line, widths)).rstrip() for line in lines]
     return "\n".join([out[0], "-" * len(out[0])] + out[1:])
 
 
-def judge(runs, name, test, reference, limit, must_not_lose):
-    """One target: throughput of (name, test) over the reference's is at least 'limit', and no frame was lost."""
-    value = ratio(runs, "pps", name, test, reference)
-    if value is None:
-        return None
-    lost = max(r["lost"] + r["reordered"] + r["corrupt"] for r in of(runs, name, test).values())
-    is_met = value[0] >= limit and (lost == 0 or not must_not_lose)
-    return {"candidate": name, "test": test, "reference": "%s %s" % reference, "limit": limit, "ratio": value[0],
-            "q1": value[1], "q3": value[2], "damaged": lost, "must_not_lose": must_not_lose, "is_met": is_met,
-            "is_in_noise": value[1] < limit <= value[2]}
-
-
-def verdicts(runs, targets):
-    """The project's targets that this run can say something about."""
-    asked = []
-    for name, target in targets.items():
-        if not name.startswith("vmswitch"):
-            continue
-        asked.append((name, "pair-1500", (target["wire"], "pair-1500"), 0.9, False))
-        asked.append((name, "idle-128", (name, "pair-1500"), 0.95, True))
-        for n in (2, 64):
-            asked.append((name, "stuck-%d" % n, (name, "aim-%d" % n), 0.95, True))
-    return [v for v in (judge(runs, *a) for a in asked) if v]
-
-
-def verdict_lines(all_verdicts):
-    """Unclear: the limit lies within the spread; more repetitions, or a quieter machine, would tell."""
-    for v in all_verdicts:
-        is_damaged = v["must_not_lose"] and v["damaged"] > 0
-        word = "unclear" if v["is_in_noise"] and not is_damaged else "met" if v["is_met"] else "MISSED"
-        yield "%-7s %-18s %-9s >= %.2f of %-28s: %.2f [%.2f %.2f]%s" % (
-            word, v["candidate"], v["test"], v["limit"], v["reference"], v["ratio"], v["q1"],
-            v["q3"], ", %d frames lost or damaged" % v["damaged"] if is_damaged else "")
+def tables(all_rows):
+    """The rows as text: a table for each kind of test."""
+    out = []
+    for kinds, head, cells in TABLES:
+        lines = [(r["test"], r["candidate"]) + cells(r) + ("%d of %d" % (r["disturbed"], r["repetitions"]),)
+                 for r in all_rows if r["kind"] in kinds]
+        if lines:
+            out.append(aligned([("test", "candidate") + head + ("disturbed",)] + lines))
+    return "\n\n".join(out)
