@@ -59,8 +59,8 @@ bool network_spec_differs_live_only(const struct network_spec *a, const struct n
 {
     return strcmp(a->name, b->name) == 0 && a->mode == b->mode && a->uplink == b->uplink &&
            strcmp(a->interface, b->interface) == 0 && a->mtu == b->mtu &&
-           a->host_loopback == b->host_loopback && same_addresses(a, b) && same_sockets(a, b) &&
-           same_limits(a, b);
+           a->host_loopback == b->host_loopback && a->offload == b->offload && same_addresses(a, b) &&
+           same_sockets(a, b) && same_limits(a, b);
 }
 
 void network_spec_init(struct network_spec *spec, const char *name, enum network_mode mode)

@@ -3,8 +3,9 @@
  * How it works
  *   One function per object, a line or two per field, over the strict reader of json_fields. Absent fields
  * keep what network_spec_init() gave: mode "internal"; uplink "auto"; mtu 1500; not isolated; no forwards;
- * both sockets, group null; sockets.mode "0600", with a group "0660"; ipv4 of shared 192.168.105.1/24 with
- * DHCP, of host 192.168.106.1/24 without, of others null; ipv4.dhcp_end the last address a guest can have.
+ * offload "off"; both sockets, group null; sockets.mode "0600", with a group "0660"; ipv4 of shared
+ * 192.168.105.1/24 with DHCP, of host 192.168.106.1/24 without, of others null; ipv4.dhcp_end the last
+ * address a guest can have.
  *
  * What is always true
  *   from_json(to_json(spec)) == spec for every spec that from_json made.
@@ -254,6 +255,20 @@ static void read_limits(struct fields *fields, struct network_spec *spec)
     fields_join(fields, &inner);
 }
 
+/* Returns true if it was set. */
+static bool read_offload(struct fields *fields, enum port_offload *offload)
+{
+    const char *names[OFFLOAD_N];
+    int choice = OFFLOAD_OFF;
+
+    for (int i = 0; i < OFFLOAD_N; i++)
+        names[i] = port_offload_name((enum port_offload)i);
+    if (!fields_choice(fields, "offload", names, OFFLOAD_N, &choice))
+        return false;
+    *offload = (enum port_offload)choice;
+    return true;
+}
+
 static void read_interface(struct fields *fields, struct network_spec *spec)
 {
     static const char rule[] = "must be null or the name of a host interface";
@@ -289,9 +304,9 @@ static void read_uplink(struct fields *fields, struct network_spec *spec)
 int network_spec_from_json(const json_t *object, const char *name, struct network_spec *ret_spec,
                            struct spec_error *ret_error)
 {
-    static const char *const known[] = {"name",    "mode",   "uplink",   "interface",     "ipv4",
-                                        "ipv6",    "mtu",    "isolated", "host_loopback", "forwards",
-                                        "sockets", "limits", NULL};
+    static const char *const known[] = {
+        "name",     "mode",          "uplink",   "interface", "ipv4",   "ipv6",    "mtu",
+        "isolated", "host_loopback", "forwards", "sockets",   "limits", "offload", NULL};
     static const char *const read_only[] = {"pid",    "owner",    "source", "file", "state",
                                             "reason", "counters", "fdb",    NULL};
     const char *modes[MODE_N];
@@ -317,6 +332,7 @@ int network_spec_from_json(const json_t *object, const char *name, struct networ
     read_forwards(&fields, ret_spec);
     read_sockets(&fields, ret_spec);
     read_limits(&fields, ret_spec);
+    read_offload(&fields, &ret_spec->offload);
     return fields.failed ? -1 : 0;
 }
 
@@ -364,7 +380,7 @@ static void read_statics(struct fields *fields, struct port_spec *spec)
 int port_spec_from_json(const json_t *object, const char *name, struct port_spec *ret_spec,
                         struct spec_error *ret_error)
 {
-    static const char *const known[] = {"name", "link", "isolated", "static_addresses", NULL};
+    static const char *const known[] = {"name", "link", "isolated", "static_addresses", "offload", NULL};
     static const char *const read_only[] = {
         "kind",       "via",       "state",     "since",          "uid",
         "gid",        "pid",       "addresses", "frames_in",      "bytes_in",
@@ -380,15 +396,22 @@ int port_spec_from_json(const json_t *object, const char *name, struct port_spec
     read_link(&fields, &ret_spec->enabled);
     fields_bool(&fields, "isolated", &ret_spec->isolated);
     read_statics(&fields, ret_spec);
+    ret_spec->offload_is_set = read_offload(&fields, &ret_spec->offload);
     return fields.failed ? -1 : 0;
 }
 
 int port_change_from_json(const json_t *object, struct port_change *ret_change, struct spec_error *ret_error)
 {
     static const char *const known[] = {"link", "isolated", NULL};
-    struct fields fields;
+    struct fields fields = {.object = object, .error = ret_error};
 
     memset(ret_change, 0, sizeof(*ret_change));
+    if (fields_get(&fields, "offload")) { /* known to exist, so "unknown" would mislead */
+        fields_fail(&fields, "offload",
+                    "must be left out: it is constant while a port lives; PUT the port while "
+                    "no client is plugged in");
+        return -1;
+    }
     fields_open(&fields, object, "", known, NULL, ret_error);
     ret_change->has_enabled = read_link(&fields, &ret_change->enabled);
     ret_change->has_isolated = fields_get(&fields, "isolated") != NULL;
@@ -462,12 +485,13 @@ static json_t *write_limits(const struct network_spec *spec)
 
 json_t *network_spec_to_json(const struct network_spec *spec)
 {
-    return json_pack("{s:s, s:s, s:s, s:s?, s:o, s:o, s:i, s:b, s:b, s:o, s:o, s:o}", "name", spec->name,
+    return json_pack("{s:s, s:s, s:s, s:s?, s:o, s:o, s:i, s:b, s:b, s:o, s:o, s:o, s:s}", "name", spec->name,
                      "mode", network_mode_name(spec->mode), "uplink", network_uplink_name(spec->uplink),
                      "interface", spec->interface[0] ? spec->interface : NULL, "ipv4", write_ipv4(spec),
                      "ipv6", write_ipv6(spec), "mtu", (int)spec->mtu, "isolated", spec->isolated,
                      "host_loopback", spec->host_loopback, "forwards", write_forwards(spec), "sockets",
-                     write_sockets(spec), "limits", write_limits(spec));
+                     write_sockets(spec), "limits", write_limits(spec), "offload",
+                     port_offload_name(spec->offload));
 }
 
 json_t *port_spec_to_json(const struct port_spec *spec)
@@ -479,6 +503,7 @@ json_t *port_spec_to_json(const struct port_spec *spec)
         mac_format(spec->statics[i], mac);
         json_array_append_new(statics, json_string(mac));
     }
-    return json_pack("{s:s, s:s, s:b, s:o}", "name", spec->name, "link", spec->enabled ? "up" : "down",
-                     "isolated", spec->isolated, "static_addresses", statics);
+    return json_pack("{s:s, s:s, s:b, s:o, s:s*}", "name", spec->name, "link", spec->enabled ? "up" : "down",
+                     "isolated", spec->isolated, "static_addresses", statics, "offload",
+                     spec->offload_is_set ? port_offload_name(spec->offload) : NULL);
 }

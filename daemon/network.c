@@ -73,7 +73,7 @@ static void add_uplink(struct network *network)
     network->uplink_state = UPLINK_UP;
     if (network->uplink_kind == UPLINK_NONE)
         return;
-    network->uplink = network_add_port(network, UPLINK_PORT_NAME, PORT_UPLINK);
+    network->uplink = network_add_port(network, UPLINK_PORT_NAME, PORT_UPLINK, OFFLOAD_OFF);
     if (!network->uplink) {
         set_uplink_state(network, UPLINK_FAILED, "out of memory");
         return;
