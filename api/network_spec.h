@@ -63,6 +63,9 @@ struct network_spec {
         uint32_t fdb_entries, fdb_per_port, fdb_uplink; /* 0: the default */
         uint32_t queue_frames, queue_bytes;
     } limits;
+    struct {
+        uint32_t read_bytes, batch_frames, socket_bytes, busy_poll_us; /* as struct io_settings */
+    } tuning;
 };
 
 struct port_spec {
