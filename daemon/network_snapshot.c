@@ -57,6 +57,7 @@ static void fill_port(const struct network_port *np, struct port_snapshot *out)
         .queued = port->queued,
         .queued_bytes = status.queued_bytes,
         .frame_max = port->frame_max,
+        .offload = port->offload,
         .n_addresses = port->fdb.n_learned,
         .counters = port->counters,
     };

@@ -297,7 +297,7 @@ int dgram_hub_open(struct dgram_hub **ret_hub, struct io *io, int fd, const stru
         free(hub);
         return r;
     }
-    socket_set_buffers(fd, IO_SOCKET_BUFFER);
+    socket_set_buffers(fd, (int)io->settings.socket_bytes);
     uv_timer_init(io->loop, &hub->probe);
     hub->poll.data = hub;
     hub->probe.data = hub;

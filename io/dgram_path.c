@@ -263,7 +263,7 @@ int dgram_path_open(struct dgram_path **ret_path, struct io *io, struct port *po
     r = link_open_handles(&path->link, fd);
     if (r < 0)
         goto deinit_link;
-    socket_set_buffers(fd, IO_SOCKET_BUFFER);
+    socket_set_buffers(fd, (int)io->settings.socket_bytes);
     path->link.port = port;
     path->events = events;
     path->ctx = ctx;

@@ -28,7 +28,7 @@ const char *link_kind_name(enum link_kind kind)
 
 int link_init(struct link *link, struct io *io, const struct link_class *class, const struct port_ops *ops)
 {
-    link->resume = resume_create(&io->limits);
+    link->resume = resume_create(&io->settings);
     if (!link->resume)
         return UV_ENOMEM;
     link->resume->kind = class->kind;
@@ -250,7 +250,7 @@ void link_status(const struct port *port, struct link_status *ret_status)
 /* The peer was blocked in a write: it gets the chance to finish it, and sees the end only then. */
 static void discard(struct link *link)
 {
-    ssize_t n = batch_read(link->fd, link->io->stream_bytes, IO_STREAM_READ);
+    ssize_t n = batch_read(link->fd, link->io->stream_bytes, link->io->settings.read_bytes);
 
     if (n == 0 || (n < 0 && n != -EAGAIN && n != -EWOULDBLOCK && n != -EINTR))
         link_release(link);

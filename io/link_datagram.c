@@ -245,6 +245,6 @@ static const struct link_class datagram_class = {
 
 int link_datagram_open(struct io *io, struct port *port, int fd, link_closed_fn *on_closed, void *ctx)
 {
-    socket_set_buffers(fd, IO_SOCKET_BUFFER);
+    socket_set_buffers(fd, (int)io->settings.socket_bytes);
     return link_open(io, port, fd, &datagram_class, &datagram_ops, on_closed, ctx);
 }

@@ -89,11 +89,11 @@ struct link {
 struct io {
     uv_loop_t *loop;
     struct lan *lan;
-    struct io_limits limits;
+    struct io_settings settings; /* in their ranges */
 
     /* Everything below is used by one callback at a time. */
     struct batch batch;
-    uint8_t *stream_bytes; /* STREAM_COPY_MAX for a carried partial record, then IO_STREAM_READ */
+    uint8_t *stream_bytes; /* STREAM_COPY_MAX for a carried partial record, then settings.read_bytes */
     struct frame frames[LAN_BATCH_MAX];
     struct vnet_room vnet;
 
@@ -107,6 +107,8 @@ struct io {
     unsigned n_ready, n_ready_before;
     bool is_big_batch; /* the last batch of datagrams had long ones */
     uv_prepare_t turn;
+    uv_idle_t busy; /* active while the loop must not sleep: busy_poll_us */
+    uint64_t busy_until_us;
 
     uv_idle_t chores; /* active only while there is something to end or to resume */
     uv_timer_t waits; /* the longest a source may wait */

@@ -301,6 +301,6 @@ static const struct link_class stream_class = {
 
 int link_stream_open(struct io *io, struct port *port, int fd, link_closed_fn *on_closed, void *ctx)
 {
-    socket_set_buffers(fd, IO_SOCKET_BUFFER);
+    socket_set_buffers(fd, (int)io->settings.socket_bytes);
     return link_open(io, port, fd, &stream_class, &stream_ops, on_closed, ctx);
 }

@@ -253,6 +253,77 @@ static void a_named_port_takes_one_client_at_a_time(void **state)
     close_rig(&rig);
 }
 
+static void keep_first_port(void *ctx, uint16_t type, const void *payload, uint32_t len)
+{
+    (void)len;
+    if (type == MSG_SNAPSHOT_PORTS)
+        *(struct port_snapshot *)ctx = ((const struct ports_page *)payload)->ports[0];
+}
+
+static struct port_snapshot newest_port_of(struct rig *rig)
+{
+    struct port_snapshot port = {.name = ""};
+    network_snapshot(rig->network, &(struct query){.ports = true}, keep_first_port, &port);
+    return port;
+}
+
+static void a_ports_offload_is_constant_while_it_has_a_client(void **state)
+{
+    struct rig rig;
+    struct done done;
+    struct port_spec spec = {.name = "vm1", .enabled = true};
+    (void)state;
+    open_rig(&rig, WANT_NONE, 0);
+    network_put_port(rig.network, &spec, &done);
+    assert_int_equal(newest_port_of(&rig).offload, OFFLOAD_OFF);
+    assert_int_equal(newest_port_of(&rig).frame_max, 1514);
+    spec.offload_is_set = true;
+    spec.offload = OFFLOAD_RAW;
+    network_put_port(rig.network, &spec, &done);
+    assert_int_equal(done.status, 0);
+    assert_int_equal(newest_port_of(&rig).offload, OFFLOAD_RAW);
+    assert_int_equal(newest_port_of(&rig).frame_max, FRAME_OFFLOAD_MAX);
+    int vm = attach(&rig, "vm1", &done);
+    assert_int_equal(done.status, 0);
+    network_put_port(rig.network, &spec, &done);
+    assert_int_equal(done.status, 0);
+    spec.offload_is_set = false; /* the network's, which is another */
+    network_put_port(rig.network, &spec, &done);
+    assert_int_equal(done.status, 409);
+    assert_non_null(strstr(done.why, "DELETE"));
+    assert_int_equal(newest_port_of(&rig).offload, OFFLOAD_RAW);
+    assert_true(newest_port_of(&rig).is_up);
+    close(vm);
+    close_rig(&rig);
+}
+
+static void a_passed_descriptor_says_its_offload_or_has_the_networks(void **state)
+{
+    struct rig rig;
+    struct done done;
+    struct port_spec spec = {.name = "vm1", .enabled = true};
+    struct attach_order order = {.persist = true, .has_offload = true, .offload = OFFLOAD_VIRTIO};
+    int fds[2], named[2];
+    (void)state;
+    open_rig(&rig, WANT_NONE, 0);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_DGRAM, 0, fds), 0);
+    network_attach(rig.network, &order, fds[1], -1, &done);
+    assert_int_equal(done.status, 0);
+    assert_int_equal(newest_port_of(&rig).offload, OFFLOAD_VIRTIO);
+    int plain = attach(&rig, "", &done);
+    assert_int_equal(newest_port_of(&rig).offload, OFFLOAD_OFF);
+    network_put_port(rig.network, &spec, &done);
+    snprintf(order.port, sizeof(order.port), "vm1");
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, named), 0);
+    network_attach(rig.network, &order, named[1], -1, &done);
+    assert_int_equal(done.status, 409);
+    assert_non_null(strstr(done.why, "\"off\""));
+    close(named[0]);
+    close(plain);
+    close(fds[0]);
+    close_rig(&rig);
+}
+
 static void names_of_others_are_refused(void **state)
 {
     struct rig rig;
@@ -311,6 +382,8 @@ int main(void)
         cmocka_unit_test(ports_keep_their_traffic_while_the_uplink_dies_and_comes_back),
         cmocka_unit_test(a_failed_uplink_is_not_tried_again),
         cmocka_unit_test(a_named_port_takes_one_client_at_a_time),
+        cmocka_unit_test(a_ports_offload_is_constant_while_it_has_a_client),
+        cmocka_unit_test(a_passed_descriptor_says_its_offload_or_has_the_networks),
         cmocka_unit_test(names_of_others_are_refused),
         cmocka_unit_test(a_descriptor_that_is_no_unix_socket_is_refused),
         cmocka_unit_test(port_257_is_refused_and_counted),

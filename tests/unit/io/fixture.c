@@ -30,7 +30,15 @@ static void on_tick(uv_timer_t *timer)
 
 void fixture_open(struct fixture *fixture, const struct io_limits *limits)
 {
-    static const struct io_limits defaults = {IO_QUEUE_FRAMES, IO_QUEUE_BYTES};
+    struct io_settings settings = {.limits = {IO_QUEUE_FRAMES, IO_QUEUE_BYTES}};
+
+    if (limits)
+        settings.limits = *limits;
+    fixture_open_tuned(fixture, &settings);
+}
+
+void fixture_open_tuned(struct fixture *fixture, const struct io_settings *settings)
+{
     struct lan_options options = {.fdb = {.seed = {1, 2},
                                           .capacity = FDB_CAPACITY,
                                           .port_limit = FDB_PORT_LIMIT,
@@ -49,7 +57,7 @@ void fixture_open(struct fixture *fixture, const struct io_limits *limits)
     uv_timer_start(&fixture->tick, on_tick, 1, 1);
     fixture->lan = lan_create(&options);
     assert_non_null(fixture->lan);
-    assert_int_equal(io_create(&fixture->io, &fixture->loop, fixture->lan, limits ? limits : &defaults), 0);
+    assert_int_equal(io_create(&fixture->io, &fixture->loop, fixture->lan, settings), 0);
 }
 
 void fixture_assert_sum(struct fixture *fixture)
