@@ -549,6 +549,37 @@ static void a_full_batch_of_long_frames_is_handed_over_in_parts(void **state)
     assert_int_equal(stations[OFF].n_records, 3 * LAN_BATCH_MAX);
 }
 
+/* Frames that take room without being made here shift where the room for those that are ends. */
+static void long_frames_around_any_number_of_others_are_whole(void **state)
+{
+    struct packets_shape shape = with_payload(&tcp4, 60 * 64), small = with_payload(&tcp4, 10);
+    struct packets_shape datagrams = with_payload(&udp4, 60 * 64), few = with_payload(&udp4, 600);
+
+    (void)state;
+    for (int to = OFF; to < N_STATIONS; to++) {
+        make(0, mac_of(to), &small, WORK_NONE, 0);
+        make(1, mac_of(to), &few, WORK_SEGMENTS, 60);
+        make(2, mac_of(to), &shape, WORK_SEGMENTS, 61);
+        make(3, mac_of(to), &datagrams, WORK_SEGMENTS, 62);
+        make(4, mac_of(to), &shape, WORK_SEGMENTS, 63);
+        for (size_t n = 190; n <= LAN_BATCH_MAX - 4; n++) {
+            forget();
+            batch[0] = packets[1].frame;
+            for (size_t i = 1; i <= n; i++)
+                batch[i] = packets[0].frame;
+            for (size_t i = 2; i <= 4; i++)
+                batch[n + i - 1] = packets[i].frame;
+            offer(n + 4);
+            expect_packet(&stations[to], 1);
+            for (size_t i = 0; i < n; i++)
+                expect_packet(&stations[to], 0);
+            for (size_t i = 2; i <= 4; i++)
+                expect_packet(&stations[to], i);
+            expect_no_more(&stations[to]);
+        }
+    }
+}
+
 /* A client may read into FRAME_OFFLOAD_MAX bytes, as libkrun does, and end when there are more. With a tag,
  * or over IPv6, whose length does not count its header, a neighbour's frame may be longer. */
 static void a_raw_port_is_sent_no_frame_that_its_client_has_no_room_for(void **state)
@@ -725,6 +756,7 @@ int main(void)
         TEST(more_segments_than_any_room_arrive_all_and_in_order),
         TEST(segments_in_any_number_leave_none_behind),
         TEST(a_full_batch_of_long_frames_is_handed_over_in_parts),
+        TEST(long_frames_around_any_number_of_others_are_whole),
         TEST(a_raw_port_is_sent_no_frame_that_its_client_has_no_room_for),
         TEST(what_has_to_wait_stays_as_it_is_and_may_be_offered_again),
         TEST(a_long_frame_waits_for_a_port_that_pushes_back),
