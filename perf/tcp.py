@@ -63,7 +63,7 @@ def plug(stack, switch, namespace, index, offload, address, binaries):
 
 
 def ping_once(namespace, address):
-    return "1 received" in namespace.run("ping", "-c", "1", "-W", "1", address, check=False)
+    return "1 received" in namespace.run("ping", "-c", "1", "-W", "0.2", address, check=False)
 
 
 def meet(client, server, back, address):
