@@ -71,6 +71,14 @@ bool network_spec_differs_live_only(const struct network_spec *a, const struct n
            same_sockets(a, b) && same_limits(a, b) && same_tuning(a, b);
 }
 
+bool port_spec_is_same(const struct port_spec *a, const struct port_spec *b)
+{
+    return strcmp(a->name, b->name) == 0 && a->enabled == b->enabled && a->isolated == b->isolated &&
+           a->offload_is_set == b->offload_is_set && a->offload == b->offload &&
+           a->n_statics == b->n_statics &&
+           memcmp(a->statics, b->statics, a->n_statics * sizeof(a->statics[0])) == 0;
+}
+
 void network_spec_init(struct network_spec *spec, const char *name, enum network_mode mode)
 {
     memset(spec, 0, sizeof(*spec)); /* padding too: it travels as it lies */

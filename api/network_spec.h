@@ -87,6 +87,9 @@ struct port_change {
 /* True if nothing but what can change while frames flow differs: isolated and forwards. */
 bool network_spec_differs_live_only(const struct network_spec *a, const struct network_spec *b);
 
+/* True if the two say the same. */
+bool port_spec_is_same(const struct port_spec *a, const struct port_spec *b);
+
 /* Defaults of a network called 'name'; mode internal, see api/spec_json.c for the defaults of each mode. */
 void network_spec_init(struct network_spec *spec, const char *name, enum network_mode mode);
 

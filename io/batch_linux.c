@@ -6,7 +6,7 @@
 #include "io/piece.h"
 #include "switch/frame.h"
 
-int batch_receive(struct batch *batch, int fd, unsigned max)
+int batch_receive(struct batch *batch, int fd, unsigned max, bool wants_sources)
 {
     struct mmsghdr messages[IO_DGRAM_SLOTS];
     struct iovec iov[IO_DGRAM_SLOTS];
@@ -16,8 +16,10 @@ int batch_receive(struct batch *batch, int fd, unsigned max)
         struct batch_slot *slot = &batch->slots[i];
 
         iov[i] = (struct iovec){.iov_base = slot->bytes, .iov_len = FRAME_LEN_MAX + 1};
-        messages[i].msg_hdr = (struct msghdr){
-            .msg_name = &slot->from, .msg_namelen = sizeof slot->from, .msg_iov = &iov[i], .msg_iovlen = 1};
+        messages[i].msg_hdr = (struct msghdr){.msg_name = wants_sources ? &slot->from : NULL,
+                                              .msg_namelen = wants_sources ? sizeof slot->from : 0,
+                                              .msg_iov = &iov[i],
+                                              .msg_iovlen = 1};
     }
     n = recvmmsg(fd, messages, max, MSG_DONTWAIT, NULL);
     if (n < 0)

@@ -30,6 +30,7 @@
 #include "io/link_internal.h"
 #include "io/piece.h"
 #include "io/socket.h"
+#include "io/socket_platform.h"
 
 enum { UNLINKED_ASK_MS = 5000 };
 
@@ -41,8 +42,9 @@ struct dgram_path {
     struct dgram_refusals refusals;
     uv_timer_t probe;
     bool is_connected;
-    bool is_heard; /* since the last probe */
-    bool has_file; /* at the last probe that found it silent */
+    bool hears_client_only; /* what others had sent before we connected has been read */
+    bool is_heard;          /* since the last probe */
+    bool has_file;          /* at the last probe that found it silent */
     uint64_t asked_at_ms;
 };
 
@@ -173,6 +175,7 @@ static bool adopt(struct dgram_path *path, const struct batch_slot *slot)
         return true;
     }
     path->is_connected = true;
+    path->hears_client_only = false;
     path->client = source;
     dgram_address_note_file(&path->client);
     path->is_heard = path->has_file = true;
@@ -183,13 +186,18 @@ static bool adopt(struct dgram_path *path, const struct batch_slot *slot)
     return slot->len < FRAME_LEN_MIN;
 }
 
+static bool is_from_client(const struct dgram_path *path, const struct batch_slot *slot)
+{
+    return path->hears_client_only || dgram_address_is_from(&path->client, slot);
+}
+
 /* Frames of the client from slot i on. Returns the slot behind them: a stranger's, or a greeting. */
 static size_t deliver_run(struct dgram_path *path, size_t i, size_t n)
 {
     const struct batch_slot *slots = path->link.io->batch.slots;
     size_t first = i;
 
-    while (i < n && dgram_address_is_from(&path->client, &slots[i]) && !datagram_is_greeting(&slots[i]))
+    while (i < n && is_from_client(path, &slots[i]) && !datagram_is_greeting(&slots[i]))
         i++;
     if (i > first) {
         path->is_heard = true;
@@ -208,7 +216,7 @@ static void take_batch(struct dgram_path *path, size_t n)
         if (link->state == LINK_IDLE) {
             if (adopt(path, &slots[i]))
                 i++;
-        } else if (link->state != LINK_SERVING || !dgram_address_is_from(&path->client, &slots[i])) {
+        } else if (link->state != LINK_SERVING || !is_from_client(path, &slots[i])) {
             /* A stranger's was in the socket's queue before we connected. */
             refuse(path, &slots[i++]);
         } else if (datagram_is_greeting(&slots[i])) {
@@ -222,12 +230,30 @@ static void take_batch(struct dgram_path *path, size_t n)
         disconnect(path);
 }
 
+/* Datagrams of the only one there is come without their source. */
+static void put_sources(const struct dgram_path *path, struct batch_slot *slots, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (datagram_is_greeting(&slots[i])) {
+            slots[i].from = path->client.name;
+            slots[i].from_len = path->client.len;
+        }
+}
+
 static void on_readable(struct link *link)
 {
-    int n = batch_receive(&link->io->batch, link->fd, io_batch_size(link->io));
+    struct dgram_path *path = path_of(link);
+    struct batch *batch = &link->io->batch;
+    unsigned max = io_batch_size(link->io);
+    bool wants_sources = !path->is_connected || !path->hears_client_only;
+    int n = batch_receive(batch, link->fd, max, wants_sources);
 
+    if (n > 0 && !wants_sources)
+        put_sources(path, batch->slots, (size_t)n);
+    if (path->is_connected && n < (int)max)
+        path->hears_client_only = socket_hears_peer_only();
     if (n > 0)
-        take_batch(path_of(link), (size_t)n);
+        take_batch(path, (size_t)n);
     else if (n != -EAGAIN && n != -EWOULDBLOCK && n != -EINTR)
         link_fail_errno(link, "the client has left", n);
 }

@@ -79,7 +79,7 @@ static void on_readable(struct link *link)
 {
     struct batch *batch = &link->io->batch;
     unsigned max = io_batch_size(link->io);
-    int n = batch_receive(batch, link->fd, max);
+    int n = batch_receive(batch, link->fd, max, false);
     size_t first = 0;
 
     if (!is_idle_read(batch, n, max))
@@ -168,8 +168,14 @@ static size_t send_frames(struct link *link, const struct frame *const *frames, 
         unsigned n_messages = lay_out(link, frames + done, n - done, messages, iov);
         int sent = n_messages > 0 ? batch_send(link->fd, messages, n_messages) : -EMSGSIZE;
 
-        for (int i = 0; i < sent; i++)
-            link_sent(link, 1, frames[done++]->len);
+        if (sent > 0) {
+            size_t bytes = 0;
+
+            for (size_t i = done; i < done + (size_t)sent; i++)
+                bytes += frames[i]->len;
+            link_sent(link, (size_t)sent, bytes);
+            done += (size_t)sent;
+        }
         if (sent > 0)
             continue;
         if (refused(link, sent) != REFUSAL_FRAME)

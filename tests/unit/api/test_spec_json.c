@@ -281,13 +281,26 @@ static uint32_t pick(uint32_t n)
     return (random_state >> 8) % n;
 }
 
+static json_t *random_forwards(void)
+{
+    char host[32], guest[32];
+    json_t *forwards = json_array();
+
+    for (uint32_t n = pick(33); n > 0; n--) {
+        snprintf(host, sizeof(host), "10.0.%u.%u:%u", pick(256), pick(256), 1 + pick(65535));
+        snprintf(guest, sizeof(guest), "10.%u.%u.%u:%u", pick(256), pick(256), pick(256), 1 + pick(65535));
+        json_array_append_new(forwards, json_pack("{s:s, s:s, s:s}", "proto", pick(2) ? "tcp" : "udp", "host",
+                                                  pick(2) ? host : "8080", "guest", guest));
+    }
+    return forwards;
+}
+
 static json_t *random_network(void)
 {
     static const char *const modes[] = {"shared", "host", "bridged", "internal"};
     static const char *const uplinks[] = {"auto", "none", "user", "tap", "vmnet"};
-    char gateway[32], host[32], guest[32], prefix[32];
+    char gateway[32], prefix[32];
     json_t *json = json_pack("{s:s, s:s}", "mode", modes[pick(4)], "uplink", uplinks[pick(5)]);
-    json_t *forwards = json_array();
 
     snprintf(gateway, sizeof(gateway), "10.%u.%u.%u", pick(256), pick(256), 1 + pick(200));
     snprintf(prefix, sizeof(prefix), "fd%02x:%x:%x:%x::/64", pick(256), pick(65536), pick(65536),
@@ -317,13 +330,7 @@ static json_t *random_network(void)
                                       pick(1001), "socket_bytes"));
     if (pick(2))
         json_object_set_new(json, "offload", json_string(port_offload_name((enum port_offload)pick(3))));
-    for (uint32_t n = pick(33); n > 0; n--) {
-        snprintf(host, sizeof(host), "10.0.%u.%u:%u", pick(256), pick(256), 1 + pick(65535));
-        snprintf(guest, sizeof(guest), "10.%u.%u.%u:%u", pick(256), pick(256), pick(256), 1 + pick(65535));
-        json_array_append_new(forwards, json_pack("{s:s, s:s, s:s}", "proto", pick(2) ? "tcp" : "udp", "host",
-                                                  pick(2) ? host : "8080", "guest", guest));
-    }
-    json_object_set_new(json, "forwards", forwards);
+    json_object_set_new(json, "forwards", random_forwards());
     return json;
 }
 
