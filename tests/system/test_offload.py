@@ -19,7 +19,7 @@ from switchd import BIN, IS_SANITIZED, wait_for
 
 pytestmark = [pytest.mark.root, pytest.mark.skipif(sys.platform != "linux", reason="TAPs and namespaces are Linux's")]
 
-SIZE = (4 if IS_SANITIZED else 50) * 1024 * 1024
+SIZE = 50 * 1024 * 1024
 FRAME_MAX = 1514
 HOST = {"mode": "host", "uplink": "tap", "ipv4": {"gateway": "192.168.77.1", "netmask": "255.255.255.0", "dhcp": False}}
 
