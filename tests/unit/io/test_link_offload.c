@@ -58,10 +58,14 @@ struct client {
 static struct client plug(unsigned i, enum port_offload kind, bool is_datagram)
 {
     struct port *port = fixture_join(&f, i);
+    struct client client = {.is_datagram = is_datagram, .kind = kind};
+    int big = 1024 * 1024; /* where a datagram may only be as long as that */
 
     port->offload = kind;
     port->takes_udp_gso = true;
-    return (struct client){is_datagram ? fixture_datagram(&f, i) : fixture_stream(&f, i), is_datagram, kind};
+    client.fd = is_datagram ? fixture_datagram(&f, i) : fixture_stream(&f, i);
+    setsockopt(client.fd, SOL_SOCKET, SO_SNDBUF, &big, sizeof big);
+    return client;
 }
 
 static void make_packet(const struct packets_shape *shape, uint16_t gso_size, uint32_t seed, bool is_for_all)
