@@ -39,7 +39,8 @@ struct link_class {
     void (*resume)(struct link *link, bool may_wait);
     /* Comes on a turn of its own after link_fail() or link_close(). NULL: link_end(). */
     void (*end)(struct link *link);
-    /* The last thing, instead of on_closed: frees what the link is part of. May be NULL. */
+    /* The last thing, instead of on_closed, which is then its to call: frees what the link is part of. May be
+     * NULL. */
     void (*free)(struct link *link);
 };
 
@@ -160,6 +161,10 @@ void link_deinit(struct link *link);
 int link_open(struct io *io, struct port *port, int fd, const struct link_class *class,
               const struct port_ops *ops, link_closed_fn *on_closed, void *ctx);
 
+/* The same with memory of the caller's, zero, that class->free will free. */
+int link_open_as(struct link *link, struct io *io, struct port *port, int fd, const struct link_class *class,
+                 const struct port_ops *ops, link_closed_fn *on_closed, void *ctx);
+
 /* Puts the link into 'port', which serves from now on. */
 void link_plug(struct link *link, struct port *port);
 
@@ -207,6 +212,9 @@ void link_keep(struct link *link, const struct frame *const *frames, size_t n);
 /* After a flush: keeps port->queued, pushing back, and the next wake-up right. */
 void link_settle(struct link *link);
 
+/* True if the source may be made to wait now: a port pushes back, and the allowance is not used up. */
+bool link_may_wait(struct link *link);
+
 /* The source of these frames has to wait: no reading until io resumes it. */
 void link_wait(struct link *link);
 
@@ -217,6 +225,10 @@ void datagram_flush(struct link *link);
 
 /* Hands slots [first, first + n) of io's batch to the lan as coming from the link's port. */
 void datagram_deliver(struct link *link, size_t first, size_t n);
+
+/* Offers n slots to the lan as coming from the link's port. LAN_WAIT only with 'may_wait': then nothing has
+ * been counted, and the same slots may be offered again. */
+enum lan_verdict datagram_offer(struct link *link, struct batch_slot *slots, size_t n, bool may_wait);
 
 /* "VFKT": what vfkit and krunkit send first. */
 bool datagram_is_greeting(const struct batch_slot *slot);

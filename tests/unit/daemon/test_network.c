@@ -168,7 +168,7 @@ static void expect_frame(struct rig *rig, int fd, uint8_t mark)
 static void expect_sum_rule(struct rig *rig)
 {
     const struct lan_snapshot lan = report_of(rig).lan;
-    assert_int_equal(lan.totals.frames_in + lan.totals.flood_copies,
+    assert_int_equal(lan.totals.frames_in + lan.totals.flood_copies + lan.totals.segment_copies,
                      lan.totals.frames_out + counters_dropped(&lan.totals) + lan.queued);
 }
 
@@ -357,6 +357,27 @@ static void a_descriptor_that_is_no_unix_socket_is_refused(void **state)
     close_rig(&rig);
 }
 
+static void a_snapshot_counts_learned_and_static_addresses(void **state)
+{
+    struct rig rig;
+    struct done done;
+    struct port_spec spec = {
+        .name = "vm1", .enabled = true, .n_statics = 2, .statics = {0x020000000011, 0x020000000012}};
+    (void)state;
+    open_rig(&rig, WANT_NONE, 0);
+    network_put_port(rig.network, &spec, &done);
+    int a = attach(&rig, "", &done), b = attach(&rig, "", &done);
+    send_frame(a, 0xFFFFFFFFFFFF, 0x020000000001, 7);
+    expect_frame(&rig, b, 7);
+    assert_int_equal(report_of(&rig).lan.n_fdb, 3);
+    assert_int_equal(report_of(&rig).lan.n_learned, 1);
+    network_remove_port(rig.network, "vm1", &done);
+    assert_int_equal(report_of(&rig).lan.n_fdb, 1);
+    close(a);
+    close(b);
+    close_rig(&rig);
+}
+
 static void port_257_is_refused_and_counted(void **state)
 {
     struct rig rig;
@@ -386,6 +407,7 @@ int main(void)
         cmocka_unit_test(a_passed_descriptor_says_its_offload_or_has_the_networks),
         cmocka_unit_test(names_of_others_are_refused),
         cmocka_unit_test(a_descriptor_that_is_no_unix_socket_is_refused),
+        cmocka_unit_test(a_snapshot_counts_learned_and_static_addresses),
         cmocka_unit_test(port_257_is_refused_and_counted),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
