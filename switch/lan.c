@@ -341,13 +341,14 @@ static void put_segments(struct lan *lan, struct port *port, const struct frame 
     } while (n > 0);
 }
 
-/* Finished, in one piece. A long frame of UDP is no datagram, but many: it has to be cut. */
+/* Finished, in one piece. A long frame of UDP is no datagram, but many: it has to be cut. So has one that its
+ * sender may make (IPv6, or a tag) and a client without a header has no room for. */
 static void put_whole(struct lan *lan, struct port *port, const struct frame *frame)
 {
     if (lan->n_pieces == LAN_PIECES || lan->n_out == LAN_BATCH_MAX)
         flush(lan, port);
     struct offload_piece *piece = &lan->pieces[lan->n_pieces];
-    if (offload_finish_whole(frame, piece)) {
+    if (frame->len <= FRAME_OFFLOAD_MAX && offload_finish_whole(frame, piece)) {
         lan->n_pieces++;
         put_out(lan, port, &piece->frame);
     } else {
