@@ -42,6 +42,7 @@ int link_init(struct link *link, struct io *io, const struct link_class *class, 
     list_init(&link->of_ending);
     list_init(&link->of_waiting);
     list_init(&link->of_pushing);
+    list_init(&link->of_probed);
     list_append(&io->links, &link->of_io);
     return 0;
 }
@@ -52,6 +53,7 @@ void link_deinit(struct link *link)
     list_remove(&link->of_ending);
     list_remove(&link->of_waiting);
     list_remove(&link->of_pushing);
+    list_remove(&link->of_probed);
     resume_destroy(link->resume);
 }
 
@@ -141,6 +143,7 @@ void link_unplug(struct link *link)
     struct port *port = link->port;
 
     list_remove(&link->of_waiting);
+    list_remove(&link->of_probed);
     link_stop_pushing(link);
     if (!port || port->link != link)
         return;
@@ -458,6 +461,7 @@ void link_keep(struct link *link, const struct frame *const *frames, size_t n)
     for (size_t i = 0; i < n; i++)
         if (!queue_push(queue, frames[i]))
             link_drop(link, DROP_queue_full, 1);
+    io_keep(link);
     link_settle(link);
 }
 

@@ -34,8 +34,10 @@ static void carry(struct link *link, const uint8_t *bytes, size_t len)
 
     memmove(resume_in(resume), bytes, len);
     resume->in_len = (uint32_t)len;
-    if (resume->in_len > resume->in_touched)
+    if (resume->in_len > resume->in_touched) {
         resume->in_touched = resume->in_len;
+        io_keep(link);
+    }
 }
 
 static void refuse_length(struct link *link, uint32_t len)
@@ -114,8 +116,10 @@ static ssize_t read_and_take(struct link *link, bool may_wait)
     }
     n = batch_read(link->fd, end, read_size(link, carried));
     if (n > 0) {
-        if (start == resume_in(resume) && carried + (size_t)n > resume->in_touched)
+        if (start == resume_in(resume) && carried + (size_t)n > resume->in_touched) {
             resume->in_touched = (uint32_t)(carried + (size_t)n);
+            io_keep(link);
+        }
         take(link, start, carried + (size_t)n, may_wait);
     }
     return n;

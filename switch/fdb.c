@@ -317,8 +317,10 @@ void fdb_learn(struct fdb *fdb, uint64_t mac, struct port *port, uint64_t now_ms
     }
 }
 
-void fdb_age(struct fdb *fdb, uint64_t now_ms)
+uint64_t fdb_age(struct fdb *fdb, uint64_t now_ms)
 {
+    uint64_t soonest = 0;
+
     /* One look at every port that has entries, and one at every entry that goes. Upwards, because a port
      * that loses entries goes to a count already visited. */
     for (uint32_t n = 1; n <= fdb->n_most; n++) {
@@ -327,8 +329,14 @@ void fdb_age(struct fdb *fdb, uint64_t now_ms)
             next = port->fdb.next_equal;
             while (port->fdb.oldest && now_ms - port->fdb.oldest->used_ms >= fdb->options.age_ms)
                 remove_learned(fdb, port->fdb.oldest);
+            if (port->fdb.oldest) {
+                uint64_t left = fdb->options.age_ms - (now_ms - port->fdb.oldest->used_ms);
+
+                soonest = soonest == 0 || left < soonest ? left : soonest;
+            }
         }
     }
+    return soonest;
 }
 
 uint32_t fdb_flush(struct fdb *fdb)

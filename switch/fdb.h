@@ -87,8 +87,9 @@ bool fdb_add_static(struct fdb *fdb, uint64_t mac, struct port *port);
 void fdb_remove_static(struct fdb *fdb, uint64_t mac);
 void fdb_remove_statics(struct fdb *fdb, struct port *port); /* all of one port */
 
-/* Forgets learned entries not used since now_ms - age_ms. */
-void fdb_age(struct fdb *fdb, uint64_t now_ms);
+/* Forgets learned entries not used since now_ms - age_ms. Returns in how many ms the next may be due, at the
+ * soonest; 0: none is left. What is learned later is due later. */
+uint64_t fdb_age(struct fdb *fdb, uint64_t now_ms);
 
 /* Forgets all learned entries of all ports; returns how many. */
 uint32_t fdb_flush(struct fdb *fdb);

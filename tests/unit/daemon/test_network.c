@@ -13,6 +13,7 @@
 
 #include "daemon/network.h"
 #include "io/log.h"
+#include "switch/fdb.h"
 
 enum { FRAME_LEN = 60, WAIT_MS = 5000 };
 
@@ -214,6 +215,30 @@ static void ports_keep_their_traffic_while_the_uplink_dies_and_comes_back(void *
     close_rig(&rig);
 }
 
+/* Milliseconds until the loop wakes up by itself; -1: never. */
+static int sleeps_ms(struct rig *rig)
+{
+    uv_run(&rig->loop, UV_RUN_NOWAIT);
+    return uv_loop_alive(&rig->loop) ? uv_backend_timeout(&rig->loop) : -1;
+}
+
+static void an_idle_network_wakes_up_for_nothing_but_the_age_of_an_address(void **state)
+{
+    struct rig rig;
+    struct done done;
+    (void)state;
+    open_rig(&rig, WANT_NONE, 0);
+    assert_int_equal(sleeps_ms(&rig), -1);
+    int a = attach(&rig, "", &done), b = attach(&rig, "", &done);
+    assert_int_equal(sleeps_ms(&rig), -1);
+    send_frame(b, 0xffffffffffff, 0x525400000002, 1);
+    expect_frame(&rig, a, 1);
+    assert_in_range(sleeps_ms(&rig), FDB_AGE_MS - WAIT_MS, FDB_AGE_MS);
+    close(a);
+    close(b);
+    close_rig(&rig);
+}
+
 static void a_failed_uplink_is_not_tried_again(void **state)
 {
     struct rig rig;
@@ -401,6 +426,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(T17_an_uplink_that_fails_three_times_comes_up_while_ports_wait),
         cmocka_unit_test(ports_keep_their_traffic_while_the_uplink_dies_and_comes_back),
+        cmocka_unit_test(an_idle_network_wakes_up_for_nothing_but_the_age_of_an_address),
         cmocka_unit_test(a_failed_uplink_is_not_tried_again),
         cmocka_unit_test(a_named_port_takes_one_client_at_a_time),
         cmocka_unit_test(a_ports_offload_is_constant_while_it_has_a_client),
