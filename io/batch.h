@@ -27,10 +27,11 @@ struct batch_slot {
 };
 
 /* The kernel copies about a tenth faster to where a cache line begins. */
-enum { BATCH_ALIGN = 64 };
+enum { BATCH_ALIGN = 64, BATCH_CALLS = 16 * 1024 };
 
 struct batch {
     struct batch_slot slots[IO_DGRAM_SLOTS];
+    void *calls; /* BATCH_CALLS bytes, zero at first: what the system's call is to be told, told once */
     uint8_t *memory;
     size_t memory_size;
 };

@@ -40,7 +40,6 @@ struct dgram_path {
     void *ctx;
     struct dgram_address client;
     struct dgram_refusals refusals;
-    uv_timer_t probe;
     bool is_connected;
     bool hears_client_only; /* what others had sent before we connected has been read */
     bool is_heard;          /* since the last probe */
@@ -73,7 +72,6 @@ static void lose_client(struct dgram_path *path, const char *reason)
     link_unplug(link);
     list_remove(&link->of_ending);
     uv_timer_stop(&link->timer);
-    uv_timer_stop(&path->probe);
     link->state = LINK_IDLE;
     link_want(link, UV_READABLE);
     path->events->on_client_gone(path->ctx, link->port, reason);
@@ -106,9 +104,8 @@ static bool is_refusing(struct link *link)
     return r == -ECONNREFUSED || r == -ENOTCONN || r == -ECONNRESET;
 }
 
-static void on_probe(uv_timer_t *timer)
+static void probe(struct link *link)
 {
-    struct link *link = timer->data;
     struct dgram_path *path = path_of(link);
     uint64_t now_ms = uv_now(link->io->loop);
     int r;
@@ -185,7 +182,7 @@ static bool adopt(struct dgram_path *path, const struct batch_slot *slot)
     path->asked_at_ms = uv_now(link->io->loop);
     link_plug(link, link->port);
     link->is_greeted = true;
-    uv_timer_start(&path->probe, on_probe, DGRAM_PATH_PROBE_MS, DGRAM_PATH_PROBE_MS);
+    io_probe(link);
     return slot->len < FRAME_LEN_MIN;
 }
 
@@ -275,6 +272,7 @@ static const struct link_class path_class = {
     .on_readable = on_readable,
     .flush = datagram_flush,
     .end = end_client,
+    .probe = probe,
     .free = free_path,
 };
 
@@ -296,9 +294,6 @@ int dgram_path_open(struct dgram_path **ret_path, struct io *io, struct port *po
     path->link.port = port;
     path->events = events;
     path->ctx = ctx;
-    uv_timer_init(io->loop, &path->probe);
-    path->probe.data = &path->link;
-    path->link.n_handles++;
     link_want(&path->link, UV_READABLE);
     *ret_path = path;
     return 0;
@@ -316,5 +311,4 @@ void dgram_path_close(struct dgram_path *path)
         return;
     link_unplug(&path->link);
     link_release(&path->link);
-    uv_close((uv_handle_t *)&path->probe, link_on_handle_closed);
 }

@@ -102,8 +102,47 @@ static void on_keeper(uv_timer_t *handle)
 {
     struct io *io = handle->data;
 
-    for (struct list *node = io->links.next; node != &io->links; node = node->next)
-        resume_trim(LIST_OWNER(node, struct link, of_io)->resume);
+    bool is_needed = false;
+
+    for (struct list *node = io->links.next; node != &io->links; node = node->next) {
+        struct resume *resume = LIST_OWNER(node, struct link, of_io)->resume;
+
+        resume_trim(resume);
+        is_needed = is_needed || resume_is_touched(resume);
+    }
+    if (!is_needed)
+        uv_timer_stop(&io->keeper);
+}
+
+void io_keep(struct link *link)
+{
+    uv_timer_t *keeper = &link->io->keeper;
+
+    if (resume_is_touched(link->resume) && !uv_is_active((const uv_handle_t *)keeper))
+        uv_timer_start(keeper, on_keeper, IO_KEEPER_MS, IO_KEEPER_MS);
+}
+
+static void on_probe(uv_timer_t *handle)
+{
+    struct io *io = handle->data;
+
+    for (struct list *node = io->probed.next; node != &io->probed; node = node->next) {
+        struct link *link = LIST_OWNER(node, struct link, of_probed);
+
+        link->class->probe(link);
+    }
+    if (list_is_empty(&io->probed))
+        uv_timer_stop(&io->prober);
+}
+
+void io_probe(struct link *link)
+{
+    struct io *io = link->io;
+
+    list_remove(&link->of_probed);
+    list_append(&io->probed, &link->of_probed);
+    if (!uv_is_active((const uv_handle_t *)&io->prober))
+        uv_timer_start(&io->prober, on_probe, IO_PROBE_MS, IO_PROBE_MS);
 }
 
 /* ---- shares ---- */
@@ -216,6 +255,7 @@ int io_create(struct io **ret_io, uv_loop_t *loop, struct lan *lan, const struct
     list_init(&io->ending);
     list_init(&io->waiting);
     list_init(&io->pushing);
+    list_init(&io->probed);
     uv_idle_init(loop, &io->chores);
     io->chores.data = io;
     io->n_handles++;
@@ -230,8 +270,8 @@ int io_create(struct io **ret_io, uv_loop_t *loop, struct lan *lan, const struct
     uv_unref((uv_handle_t *)&io->busy);
     init_timer(io, &io->waits);
     init_timer(io, &io->keeper);
-    uv_timer_start(&io->keeper, on_keeper, IO_KEEPER_MS, IO_KEEPER_MS);
     uv_unref((uv_handle_t *)&io->keeper);
+    init_timer(io, &io->prober);
     *ret_io = io;
     return 0;
 }
@@ -245,6 +285,7 @@ void io_destroy(struct io *io)
     uv_close((uv_handle_t *)&io->busy, on_handle_closed);
     uv_close((uv_handle_t *)&io->waits, on_handle_closed);
     uv_close((uv_handle_t *)&io->keeper, on_handle_closed);
+    uv_close((uv_handle_t *)&io->prober, on_handle_closed);
 }
 
 void link_wait(struct link *link)

@@ -32,33 +32,46 @@ bool datagram_is_greeting(const struct batch_slot *slot)
 
 /* ---- in ---- */
 
-void datagram_deliver(struct link *link, size_t first, size_t n)
+/* Frames of the slots that have a possible length, into io's. Returns how many. */
+static size_t make_frames(struct io *io, struct batch_slot *slots, size_t n, struct vnet_refused *refused)
 {
-    struct io *io = link->io;
-    struct port *port = link->port;
-    struct vnet_refused refused;
     size_t n_frames = 0;
 
-    if (n == 0)
-        return;
-    io->is_big_batch = io->batch.slots[first + n - 1].len > IO_DGRAM_BIG;
-    for (size_t i = first; i < first + n; i++) {
-        struct batch_slot *slot = &io->batch.slots[i];
-
-        if (slot->len < FRAME_LEN_MIN) {
-            port_drop_in(port, DROP_runt, slot->len);
-        } else if (slot->len > FRAME_LEN_MAX) {
-            port_drop_in(port, DROP_oversize, slot->len);
-        } else {
+    for (struct batch_slot *slot = slots; slot < slots + n; slot++) {
+        if (slot->len >= FRAME_LEN_MIN && slot->len <= FRAME_LEN_MAX) {
             framing_put_len(slot->bytes - FRAME_PREFIX, slot->len);
             io->frames[n_frames++] =
                 (struct frame){.head = slot->bytes, .len = slot->len, .head_len = slot->len};
+            continue;
         }
+        refused->runts += slot->len < FRAME_LEN_MIN;
+        refused->oversize += slot->len > FRAME_LEN_MAX;
+        refused->bytes += slot->len;
     }
+    return n_frames;
+}
+
+enum lan_verdict datagram_offer(struct link *link, struct batch_slot *slots, size_t n, bool may_wait)
+{
+    struct io *io = link->io;
+    struct port *port = link->port;
+    struct vnet_refused refused = {.runts = 0};
+    size_t n_frames = make_frames(io, slots, n, &refused);
+
+    io->is_big_batch = n > 0 && slots[n - 1].len > IO_DGRAM_BIG;
     n_frames = vnet_unwrap(port->offload, lan_mtu(io->lan), io->frames, n_frames, &refused);
+    if (n_frames > 0 &&
+        lan_receive(io->lan, port, io->frames, n_frames, may_wait, uv_now(io->loop)) == LAN_WAIT) {
+        vnet_undo(port->offload, io->frames, n_frames);
+        return LAN_WAIT;
+    }
     vnet_count(port, &refused);
-    if (n_frames > 0)
-        (void)lan_receive(io->lan, port, io->frames, n_frames, false, uv_now(io->loop));
+    return LAN_TAKEN;
+}
+
+void datagram_deliver(struct link *link, size_t first, size_t n)
+{
+    (void)datagram_offer(link, link->io->batch.slots + first, n, false);
 }
 
 /* True if nothing has come, and cannot be told from a socket whose receiving side has been shut down: Linux

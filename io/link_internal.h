@@ -39,7 +39,10 @@ struct link_class {
     void (*resume)(struct link *link, bool may_wait);
     /* Comes on a turn of its own after link_fail() or link_close(). NULL: link_end(). */
     void (*end)(struct link *link);
-    /* The last thing, instead of on_closed: frees what the link is part of. May be NULL. */
+    /* Asks whether a silent client is still there; for links on io->probed. */
+    void (*probe)(struct link *link);
+    /* The last thing, instead of on_closed, which is then its to call: frees what the link is part of. May be
+     * NULL. */
     void (*free)(struct link *link);
 };
 
@@ -76,7 +79,7 @@ struct link {
     uint64_t waits_since_us;
 
     /* In io's lists, or alone. */
-    struct list of_io, of_ending, of_waiting, of_pushing;
+    struct list of_io, of_ending, of_waiting, of_pushing, of_probed;
 
     uv_poll_t poll;
     int events; /* what it polls for */
@@ -101,6 +104,7 @@ struct io {
     struct list ending;
     struct list waiting;
     struct list pushing;
+    struct list probed;
     bool is_relieved; /* a port has stopped pushing back: try the waiting ones */
 
     /* Links that had something to read: in this turn of the loop so far, and in the one before. */
@@ -110,9 +114,10 @@ struct io {
     uv_idle_t busy; /* active while the loop must not sleep: busy_poll_us */
     uint64_t busy_until_us;
 
-    uv_idle_t chores; /* active only while there is something to end or to resume */
-    uv_timer_t waits; /* the longest a source may wait */
-    uv_timer_t keeper;
+    uv_idle_t chores;  /* active only while there is something to end or to resume */
+    uv_timer_t waits;  /* the longest a source may wait */
+    uv_timer_t keeper; /* active only while there is memory to give back */
+    uv_timer_t prober; /* active only while a link is probed: one for all, so that many wake us no oftener */
     unsigned n_handles;
 };
 
@@ -122,6 +127,7 @@ enum {
     LINK_RETRY_MAX_MS = 50, /* while nothing goes: costs a stuck port nothing, and 100 ms is the promise */
     LINK_DRAIN_MS = 100,    /* enough for QEMU 10.0.2, which was tried */
     IO_KEEPER_MS = 5000,
+    IO_PROBE_MS = DGRAM_PATH_PROBE_MS,
     IO_DGRAM_BIG = 4096, /* bytes: from here on the price of a call no longer matters */
 };
 
@@ -131,6 +137,12 @@ static inline uint64_t io_now_us(void)
 {
     return uv_hrtime() / 1000;
 }
+
+/* The link's class is asked to probe it every IO_PROBE_MS until link_unplug(). */
+void io_probe(struct link *link);
+
+/* The link has touched memory: gives it back when the burst is long over. */
+void io_keep(struct link *link);
 
 /* Runs the chores (ended links, relieved sources) on the next turn. */
 void io_chores_soon(struct io *io);
@@ -159,6 +171,10 @@ void link_deinit(struct link *link);
  * then the fd is still the caller's. */
 int link_open(struct io *io, struct port *port, int fd, const struct link_class *class,
               const struct port_ops *ops, link_closed_fn *on_closed, void *ctx);
+
+/* The same with memory of the caller's, zero, that class->free will free. */
+int link_open_as(struct link *link, struct io *io, struct port *port, int fd, const struct link_class *class,
+                 const struct port_ops *ops, link_closed_fn *on_closed, void *ctx);
 
 /* Puts the link into 'port', which serves from now on. */
 void link_plug(struct link *link, struct port *port);
@@ -207,6 +223,9 @@ void link_keep(struct link *link, const struct frame *const *frames, size_t n);
 /* After a flush: keeps port->queued, pushing back, and the next wake-up right. */
 void link_settle(struct link *link);
 
+/* True if the source may be made to wait now: a port pushes back, and the allowance is not used up. */
+bool link_may_wait(struct link *link);
+
 /* The source of these frames has to wait: no reading until io resumes it. */
 void link_wait(struct link *link);
 
@@ -217,6 +236,10 @@ void datagram_flush(struct link *link);
 
 /* Hands slots [first, first + n) of io's batch to the lan as coming from the link's port. */
 void datagram_deliver(struct link *link, size_t first, size_t n);
+
+/* Offers n slots to the lan as coming from the link's port. LAN_WAIT only with 'may_wait': then nothing has
+ * been counted, and the same slots may be offered again. */
+enum lan_verdict datagram_offer(struct link *link, struct batch_slot *slots, size_t n, bool may_wait);
 
 /* "VFKT": what vfkit and krunkit send first. */
 bool datagram_is_greeting(const struct batch_slot *slot);

@@ -46,6 +46,11 @@ void resume_destroy(struct resume *resume)
         munmap(resume, resume->size);
 }
 
+bool resume_is_touched(const struct resume *resume)
+{
+    return queue_is_touched(&resume->out) || resume->in_touched >= RESUME_TRIM_FROM;
+}
+
 void resume_trim(struct resume *resume)
 {
     queue_trim(&resume->out);

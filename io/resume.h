@@ -8,6 +8,7 @@
 #ifndef IO_RESUME_H
 #define IO_RESUME_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -36,6 +37,9 @@ static inline uint8_t *resume_in(struct resume *resume)
 {
     return (uint8_t *)resume + resume->in_at;
 }
+
+/* It has touched so much that resume_trim() will have something to do, now or when it is no longer in use. */
+bool resume_is_touched(const struct resume *resume);
 
 /* Gives memory that is not in use back to the system. */
 void resume_trim(struct resume *resume);

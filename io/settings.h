@@ -29,8 +29,8 @@ enum {
      * us on the machine of docs/performance.md), so a link that is alone takes much at once. Where several
      * have something, they share that, down to the smaller figure: each waits for the others' turns. */
     IO_STREAM_READ = 128 * 1024,
-    IO_STREAM_READ_MIN = 72 * 1024, /* holds a record of the largest length */
-    IO_STREAM_READ_MAX = 1024 * 1024,
+    IO_STREAM_READ_MIN = 72 * 1024,  /* holds a record of the largest length */
+    IO_STREAM_READ_MAX = 256 * 1024, /* more overruns a queue of 512 frames between two waits */
     IO_DGRAM_SLOTS = 64,
     IO_DGRAM_SLOTS_MIN = 16, /* or all, where that is less */
     IO_SOCKET_BUFFER = 1024 * 1024,

@@ -456,9 +456,9 @@ enum lan_verdict lan_receive(struct lan *lan, struct port *from, struct frame *f
 
 /* --- the rest --- */
 
-void lan_tick(struct lan *lan, uint64_t now_ms)
+uint64_t lan_tick(struct lan *lan, uint64_t now_ms)
 {
-    fdb_age(lan->fdb, now_ms);
+    return fdb_age(lan->fdb, now_ms);
 }
 
 void lan_set_isolated(struct lan *lan, bool isolated)

@@ -18,6 +18,7 @@
 
 #include "fixture.h"
 #include "io/dgram_address.h"
+#include "io/link_internal.h"
 #include "io/vnet.h"
 
 /* A fixture with a path (port 0) or a hub (ports 2 on), and a stream on port 1 that hears broadcasts. */
@@ -439,6 +440,30 @@ static void link_close_frees_the_path_for_the_next(void **state)
     scene_close(&s);
 }
 
+static bool is_probing(const struct scene *s)
+{
+    return uv_is_active((const uv_handle_t *)&s->f.io->prober);
+}
+
+static void only_clients_that_are_there_are_probed(void **state)
+{
+    struct scene s;
+
+    (void)state;
+    scene_open(&s, false, NULL);
+    fixture_run_ms(&s.f, 5);
+    assert_false(is_probing(&s));
+    talks(&s, client(&s, "vm1"), 1);
+    assert_true(is_probing(&s));
+    link_close(&s.f.ports[0], LINK_CLOSE_DRAIN, "detached over the API");
+    wait_gone(&s, 1);
+    s.f.io->prober.timer_cb(&s.f.io->prober);
+    assert_false(is_probing(&s));
+    talks(&s, client(&s, "vm2"), 2);
+    assert_true(is_probing(&s));
+    scene_close(&s);
+}
+
 static void hub_clients_are_ports_of_their_own(void **state)
 {
     struct scene s;
@@ -666,6 +691,7 @@ int main(void)
         cmocka_unit_test(a_second_greeting_is_a_new_life),
         cmocka_unit_test(strangers_and_refused_clients_count_as_not_peer),
         cmocka_unit_test(link_close_frees_the_path_for_the_next),
+        cmocka_unit_test(only_clients_that_are_there_are_probed),
         cmocka_unit_test(hub_clients_are_ports_of_their_own),
         cmocka_unit_test(hub_refuses_unbound_sources_and_those_over_the_limit),
         cmocka_unit_test(hub_finds_a_client_that_is_gone_when_it_sends),

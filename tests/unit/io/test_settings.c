@@ -49,9 +49,9 @@ static void links_that_are_ready_share_down_to_a_bound_or_to_less_if_set(void **
     struct fixture f;
 
     (void)state;
-    fixture_open_tuned(&f, &(struct io_settings){.read_bytes = 512 * 1024, .batch_frames = 40});
+    fixture_open_tuned(&f, &(struct io_settings){.read_bytes = 256 * 1024, .batch_frames = 40});
     f.io->n_ready = 2;
-    assert_int_equal(io_read_size(f.io), 256 * 1024);
+    assert_int_equal(io_read_size(f.io), 128 * 1024);
     assert_int_equal(io_batch_size(f.io), 20);
     f.io->n_ready = 100;
     assert_int_equal(io_read_size(f.io), IO_STREAM_READ_MIN);

@@ -175,6 +175,35 @@ static void a_stalled_port_that_reads_again_is_found_by_the_next_frame(void **st
     fixture_close(&f);
 }
 
+/* An idle network wakes up for nothing: nobody looks for memory to give back unless there is some. */
+static void memory_is_given_back_only_where_some_was_touched(void **state)
+{
+    struct fixture f;
+    uint8_t frame[FRAME_LEN_MAX];
+    const uv_handle_t *keeper;
+    int a, b;
+
+    (void)state;
+    fixture_open(&f, NULL);
+    keeper = (const uv_handle_t *)&f.io->keeper;
+    a = fixture_stream(&f, 0);
+    b = fixture_stream(&f, 1);
+    stream_send_frame(&f, b, 60, -1, 2, 0);
+    assert_int_equal(stream_receive(&f, a, frame, sizeof frame), 60);
+    assert_false(uv_is_active(keeper));
+    for (uint32_t i = 0; i < 2000; i++)
+        stream_send_frame(&f, a, 1500, 2, 1, i);
+    assert_true(uv_is_active(keeper));
+    f.io->keeper.timer_cb(&f.io->keeper);
+    assert_true(uv_is_active(keeper)); /* the queue is in use */
+    for (uint32_t i = 0; f.ports[1].queued > 0 || i == 0; i++)
+        assert_int_equal(stream_receive(&f, b, frame, sizeof frame), 1500);
+    f.io->keeper.timer_cb(&f.io->keeper);
+    assert_false(uv_is_active(keeper));
+    assert_int_equal(((struct link *)f.ports[1].link)->resume->out.touched, 0);
+    fixture_close(&f);
+}
+
 static void a_stalled_port_makes_nobody_wait(void **state)
 {
     struct io_limits limits = {64, 100 * 1024};
@@ -248,6 +277,7 @@ int main(void)
         cmocka_unit_test(a_source_waits_at_most_a_tenth_of_the_time),
         cmocka_unit_test(a_port_that_pushes_back_is_flushed_before_a_source_waits),
         cmocka_unit_test(a_stalled_port_that_reads_again_is_found_by_the_next_frame),
+        cmocka_unit_test(memory_is_given_back_only_where_some_was_touched),
         cmocka_unit_test(a_stalled_port_makes_nobody_wait),
         cmocka_unit_test(r10_r11_clients_killed_at_any_byte_leave_nothing),
     };

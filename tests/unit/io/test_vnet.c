@@ -59,6 +59,7 @@ static void put_record(size_t i, enum port_offload kind, const struct packets_sh
 
 static size_t unwrap(enum port_offload kind, size_t n, struct vnet_refused *refused)
 {
+    *refused = (struct vnet_refused){.runts = 0};
     memcpy(before, records, sizeof records);
     return vnet_unwrap(kind, MTU, frames, n, refused);
 }
@@ -76,7 +77,7 @@ static void a_header_says_the_same_when_it_comes_in_and_goes_out(void **state)
         const struct packets_shape *shape;
         uint16_t gso_size;
     } cases[] = {{&tcp4, 1448}, {&tcp6, 1428}, {&udp4, 1000}, {&small, 0}, {&tcp4, 0}, {&tcp6, 48}};
-    struct vnet_refused refused;
+    struct vnet_refused refused = {.runts = 0};
 
     (void)state;
     for (size_t i = 0; i < 6; i++)
@@ -124,7 +125,7 @@ static void a_plain_frame_goes_out_behind_a_header_of_zeroes(void **state)
 
 static void a_record_without_room_for_header_and_frame_is_a_runt(void **state)
 {
-    struct vnet_refused refused;
+    struct vnet_refused refused = {.runts = 0};
 
     (void)state;
     memset(records, 0, sizeof records);
@@ -142,7 +143,7 @@ static void a_record_without_room_for_header_and_frame_is_a_runt(void **state)
 /* What stays keeps its order, whatever is taken out between. */
 static void refused_frames_leave_the_others_in_order(void **state)
 {
-    struct vnet_refused refused;
+    struct vnet_refused refused = {.runts = 0};
     struct port port = {.role = PORT_VM};
 
     (void)state;
@@ -181,7 +182,7 @@ static void assert_records_are_as_before(size_t n)
 static void what_was_not_taken_is_put_back_byte_for_byte(void **state)
 {
     struct frame once[N], offered[N];
-    struct vnet_refused refused;
+    struct vnet_refused refused = {.runts = 0};
 
     (void)state;
     put_record(0, OFFLOAD_VIRTIO, &tcp4, 1448);
@@ -206,7 +207,7 @@ static void what_was_not_taken_is_put_back_byte_for_byte(void **state)
 static void a_descriptor_is_the_same_at_the_second_try(void **state)
 {
     struct frame offered, once;
-    struct vnet_refused refused;
+    struct vnet_refused refused = {.runts = 0};
 
     (void)state;
     for (int plain = 0; plain < 2; plain++) {
@@ -228,7 +229,7 @@ static void a_descriptor_is_the_same_at_the_second_try(void **state)
 static void raw_frames_may_be_looked_at_again(void **state)
 {
     struct frame once[N], offered[N];
-    struct vnet_refused refused;
+    struct vnet_refused refused = {.runts = 0};
 
     (void)state;
     put_record(0, OFFLOAD_RAW, &tcp4, 0);
@@ -257,7 +258,7 @@ static void raw_frames_may_be_looked_at_again(void **state)
 
 static void frames_of_a_plain_port_are_not_looked_at(void **state)
 {
-    struct vnet_refused refused;
+    struct vnet_refused refused = {.runts = 0};
     struct frame offered[N];
 
     (void)state;
