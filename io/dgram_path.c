@@ -221,7 +221,7 @@ static void take_batch(struct dgram_path *path, size_t n)
 
 static void on_readable(struct link *link)
 {
-    int n = batch_receive(&link->io->batch, link->fd, io_batch_size(link->io));
+    int n = batch_receive(&link->io->batch, link->fd, io_batch_size(link->io, link->has_big));
 
     if (n > 0)
         take_batch(path_of(link), (size_t)n);

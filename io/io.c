@@ -164,9 +164,9 @@ size_t io_read_size(const struct io *io)
 }
 
 /* Many large datagrams at once would gain nothing, and touch megabytes of slots. */
-unsigned io_batch_size(const struct io *io)
+unsigned io_batch_size(const struct io *io, bool has_big)
 {
-    return io->is_big_batch ? IO_DGRAM_SLOTS_MIN : (unsigned)share(io, IO_DGRAM_SLOTS, IO_DGRAM_SLOTS_MIN);
+    return has_big ? IO_DGRAM_SLOTS_MIN : (unsigned)share(io, IO_DGRAM_SLOTS, IO_DGRAM_SLOTS_MIN);
 }
 
 /* ---- life ---- */

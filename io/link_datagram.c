@@ -41,7 +41,7 @@ void datagram_deliver(struct link *link, size_t first, size_t n)
 
     if (n == 0)
         return;
-    io->is_big_batch = io->batch.slots[first + n - 1].len > IO_DGRAM_BIG;
+    link->has_big = io->batch.slots[first + n - 1].len > IO_DGRAM_BIG;
     for (size_t i = first; i < first + n; i++) {
         struct batch_slot *slot = &io->batch.slots[i];
 
@@ -78,7 +78,7 @@ static bool is_idle_read(const struct batch *batch, int n, unsigned max)
 static void on_readable(struct link *link)
 {
     struct batch *batch = &link->io->batch;
-    unsigned max = io_batch_size(link->io);
+    unsigned max = io_batch_size(link->io, link->has_big);
     int n = batch_receive(batch, link->fd, max);
     size_t first = 0;
 

@@ -62,6 +62,7 @@ struct link {
 
     enum link_state state;
     struct resume *resume; /* carried bytes and the queue */
+    bool has_big;          /* its last batch of datagrams had long ones; not its neighbours' */
     bool is_greeted;       /* something came in, so that no greeting can follow */
     uint32_t record_len;   /* of a stream's last whole record, prefix included; 0: none yet */
     bool is_garbled;       /* a stream's record had an impossible length: no record can follow */
@@ -108,7 +109,6 @@ struct io {
 
     /* Links that had something to read: in this turn of the loop so far, and in the one before. */
     unsigned n_ready, n_ready_before;
-    bool is_big_batch; /* the last batch of datagrams had long ones */
     uv_prepare_t turn;
 
     uv_idle_t chores;  /* active only while there is something to end or to resume */
@@ -146,7 +146,8 @@ void io_chores_soon(struct io *io);
 
 /* How much a link may take in this turn: its share, see io.h. */
 size_t io_read_size(const struct io *io);
-unsigned io_batch_size(const struct io *io);
+/* 'has_big': the last batch of this socket had long ones. */
+unsigned io_batch_size(const struct io *io, bool has_big);
 
 /* Flushes the ports that push back, and takes the right to it from those that have taken nothing for too
  * long. Not inside send. */

@@ -47,7 +47,7 @@ static int read_frames(struct link *link, unsigned max)
 static void on_readable(struct link *link)
 {
     for (int left = TAP_TURN; left > 0 && link->state == LINK_SERVING;) {
-        unsigned max = io_batch_size(link->io);
+        unsigned max = io_batch_size(link->io, link->has_big);
         int n = read_frames(link, max);
 
         if (n > 0)

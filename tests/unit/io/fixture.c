@@ -30,6 +30,11 @@ static void on_tick(uv_timer_t *timer)
 
 void fixture_open(struct fixture *fixture, const struct io_limits *limits)
 {
+    fixture_open_mtu(fixture, limits, LAN_MTU_DEFAULT);
+}
+
+void fixture_open_mtu(struct fixture *fixture, const struct io_limits *limits, uint32_t mtu)
+{
     static const struct io_limits defaults = {IO_QUEUE_FRAMES, IO_QUEUE_BYTES};
     struct lan_options options = {.fdb = {.seed = {1, 2},
                                           .capacity = FDB_CAPACITY,
@@ -37,7 +42,7 @@ void fixture_open(struct fixture *fixture, const struct io_limits *limits)
                                           .uplink_limit = FDB_UPLINK_LIMIT,
                                           .age_ms = FDB_AGE_MS,
                                           .hold_ms = FDB_HOLD_MS},
-                                  .mtu = LAN_MTU_DEFAULT};
+                                  .mtu = mtu};
 
     memset(fixture, 0, sizeof *fixture);
     /* The first loop of a process opens libuv's global signal pipe. */
@@ -123,7 +128,7 @@ struct port *fixture_join(struct fixture *fixture, unsigned i)
     snprintf(port->name, sizeof port->name, "p%u", i);
     port->role = PORT_VM;
     port->enabled = true;
-    port->frame_max = LAN_MTU_DEFAULT + FRAME_ETHER_HEADER;
+    port->frame_max = lan_mtu(fixture->lan) + FRAME_ETHER_HEADER;
     lan_join(fixture->lan, port);
     fixture->is_joined[i] = true;
     return port;
