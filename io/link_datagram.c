@@ -58,7 +58,7 @@ void datagram_deliver(struct link *link, size_t first, size_t n)
     n_frames = vnet_unwrap(port->offload, lan_mtu(io->lan), io->frames, n_frames, &refused);
     vnet_count(port, &refused);
     if (n_frames > 0)
-        (void)lan_receive(io->lan, port, io->frames, n_frames, false, uv_now(io->loop));
+        (void)link_receive(link, n_frames, false);
 }
 
 /* True if nothing has come, and cannot be told from a socket whose receiving side has been shut down: Linux

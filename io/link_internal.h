@@ -78,6 +78,10 @@ struct link {
     struct pressure pressure;
     uint64_t waits_since_us;
 
+    /* As a source: frames that it may add to a queue that is nearly full. */
+    unsigned reserve_right;
+    uint64_t reserve_at_ms; /* when that was worked out */
+
     /* In io's lists, or alone. */
     struct list of_io, of_ending, of_waiting, of_pushing, of_probed;
 
@@ -99,6 +103,7 @@ struct io {
     uint8_t *stream_bytes; /* STREAM_COPY_MAX for a carried partial record, then IO_STREAM_READ */
     struct frame frames[LAN_BATCH_MAX];
     struct vnet_room vnet;
+    struct link *source; /* whose frames the lan is handing over; NULL: nobody's */
 
     struct list links;
     struct list ending;
@@ -121,8 +126,11 @@ struct io {
 enum {
     STREAM_COPY_MAX = 16 * 1024, /* a longer carried part stays where it is and is read on behind */
     LINK_RETRY_MIN_MS = 1,       /* the loop's resolution; the bounded retry that ENOBUFS asks for */
-    LINK_RETRY_MAX_MS = 50, /* while nothing goes: costs a stuck port nothing, and 100 ms is the promise */
-    LINK_DRAIN_MS = 100,    /* enough for QEMU 10.0.2, which was tried */
+    LINK_RETRY_MAX_MS = 50,  /* while nothing goes: costs a stuck port nothing, and 100 ms is the promise */
+    LINK_DRAIN_MS = 100,     /* enough for QEMU 10.0.2, which was tried */
+    LINK_RESERVE = 8,        /* an eighth of a queue: what a flood may not fill, see link_keep() */
+    LINK_RESERVE_PER_MS = 4, /* frames of one source */
+    LINK_RESERVE_MAX = 32,
     IO_KEEPER_MS = 5000,
     IO_PROBE_MS = DGRAM_PATH_PROBE_MS,
     IO_DGRAM_BIG = 4096, /* bytes: from here on the price of a call no longer matters */
@@ -140,6 +148,9 @@ void io_probe(struct link *link);
 
 /* The link has touched memory: gives it back when the burst is long over. */
 void io_keep(struct link *link);
+
+/* lan_receive() for frames in io->frames that have come in by 'link'. */
+enum lan_verdict link_receive(struct link *link, size_t n_frames, bool may_wait);
 
 /* Runs the chores (ended links, relieved sources) on the next turn. */
 void io_chores_soon(struct io *io);

@@ -48,7 +48,7 @@ static enum lan_verdict offer(struct link *link, size_t n_frames, bool may_wait)
     /* An allowance shorter than the longest wait is not used: the timer could not keep to it. */
     may_wait = may_wait && !list_is_empty(&io->pushing) &&
                pressure_allowance_us(&link->pressure, io_now_us()) >= PRESSURE_PAUSE_MAX_US;
-    return lan_receive(io->lan, link->port, io->frames, n_frames, may_wait, uv_now(io->loop));
+    return link_receive(link, n_frames, may_wait);
 }
 
 static void refuse_length(struct link *link, uint32_t len)

@@ -186,6 +186,59 @@ static void a_flooding_datagram_port_delays_a_modest_one_by_one_batch_at_most(vo
     modest_beside_a_flood(false, JUMBO);
 }
 
+/* Reads so much of a stream and counts the whole records that station 'of' has sent. */
+static unsigned read_some(int fd, size_t most, int of)
+{
+    static uint8_t bytes[2 * TEXT_MAX];
+    static size_t len;
+    size_t at = 0;
+    unsigned n_found = 0;
+    ssize_t n = recv(fd, bytes + len, most, MSG_DONTWAIT);
+
+    len += n > 0 ? (size_t)n : 0;
+    while (len - at >= FRAME_PREFIX && len - at - FRAME_PREFIX >= framing_get_len(bytes + at)) {
+        n_found += bytes[at + FRAME_PREFIX + 11] == of;
+        at += FRAME_PREFIX + framing_get_len(bytes + at);
+    }
+    memmove(bytes, bytes + at, len - at);
+    len -= at;
+    return n_found;
+}
+
+/* Two at one that takes a few frames a turn: the queue is full all the time, with the flood's frames. */
+static void a_flood_at_a_slow_port_leaves_a_modest_source_its_frames(void **state)
+{
+    static struct scene s;
+    static struct flooder modest;
+    const size_t few = 8 * (FRAME_PREFIX + 1500);
+    unsigned sent = 0, arrived = 0, idle = 0;
+    uint64_t sent_at_ms = 0;
+
+    (void)state;
+    scene_open(&s, true, 1500, SMALL);
+    flooder_init(&modest, s.flooders[1].fd, SMALL, 2, 1);
+    while (sent < 300) {
+        fill_stream(&s.flooders[0]);
+        if (uv_now(&s.f.loop) > sent_at_ms && fixture_drops(&s.f, 2, DROP_queue_full) > 0) {
+            sent_at_ms = uv_now(&s.f.loop);
+            assert_true(send(modest.fd, modest.text, FRAME_PREFIX + SMALL, MSG_DONTWAIT) > 0);
+            sent++;
+        }
+        uv_run(&s.f.loop, UV_RUN_NOWAIT);
+        arrived += read_some(s.receivers[0], few, 1);
+    }
+    while (idle < 100 && arrived < sent) {
+        unsigned n;
+
+        fixture_turn(&s.f);
+        n = read_some(s.receivers[0], TEXT_MAX, 1);
+        arrived += n;
+        idle = n > 0 ? 0 : idle + 1;
+    }
+    assert_int_equal(arrived, sent);
+    fixture_close(&s.f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -193,6 +246,7 @@ int main(void)
         cmocka_unit_test(datagram_ports_share_by_frames),
         cmocka_unit_test(a_flooding_stream_delays_a_modest_one_by_one_read_at_most),
         cmocka_unit_test(a_flooding_datagram_port_delays_a_modest_one_by_one_batch_at_most),
+        cmocka_unit_test(a_flood_at_a_slow_port_leaves_a_modest_source_its_frames),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
