@@ -176,6 +176,7 @@ json_t *view_port(const struct port_snapshot *port, const struct fdb_snapshot *f
     json_decref(counters);
     json_object_set_new(view, "queued", json_integer(port->queued));
     json_object_set_new(view, "queued_bytes", json_integer(port->queued_bytes));
+    json_object_set_new(view, "offload", json_string(port_offload_name(port->offload)));
     json_object_set_new(view, "frame_max", json_integer(port->frame_max));
     json_object_set_new(view, "stalled_since", port->is_stalled ? moment(port->stalled_ms) : json_null());
     json_object_set_new(view, "problem", text_or_null(port->problem));

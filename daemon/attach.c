@@ -158,7 +158,10 @@ static void on_attached(void *ctx, struct message *answer)
 
 static void ask_network(struct attach_client *client, struct managed *m, const struct attach_line *wanted)
 {
-    struct attach_order order = {.persist = wanted->persist, .peer = client->peer};
+    struct attach_order order = {.persist = wanted->persist,
+                                 .has_offload = wanted->has_offload,
+                                 .offload = wanted->offload,
+                                 .peer = client->peer};
     const int lease_fd = dup(client->fd);
     if (lease_fd < 0) {
         refuse(client, 503, "no descriptors left", "try again later");

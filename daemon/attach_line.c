@@ -36,10 +36,23 @@ static bool take_persist(const json_t *object, struct attach_line *line)
     return !value || json_is_boolean(value);
 }
 
+static bool take_offload(const json_t *object, struct attach_line *line)
+{
+    const json_t *value = json_object_get(object, "offload");
+    const char *text = json_string_value(value);
+    line->has_offload = value != NULL;
+    for (int i = 0; text && i < OFFLOAD_N; i++) {
+        line->offload = (enum port_offload)i;
+        if (strcmp(text, port_offload_name(line->offload)) == 0)
+            return true;
+    }
+    return !value;
+}
+
 /* The first field that is not known, or NULL. */
 static const char *unknown_field(json_t *object)
 {
-    static const char *const known[] = {"network", "kind", "port", "persist"};
+    static const char *const known[] = {"network", "kind", "port", "persist", "offload"};
     const char *key;
     json_t *value;
     json_object_foreach(object, key, value)
@@ -60,7 +73,8 @@ static int check(json_t *object, struct attach_line *line, char why[ATTACH_WHY_S
     if (!json_is_object(object))
         snprintf(why, ATTACH_WHY_SIZE, "the line must be a JSON object");
     else if (unknown)
-        snprintf(why, ATTACH_WHY_SIZE, "unknown field \"%s\"; known are network, kind, port and persist",
+        snprintf(why, ATTACH_WHY_SIZE,
+                 "unknown field \"%s\"; known are network, kind, port, persist and offload",
                  log_escape(unknown, escaped, sizeof(escaped)));
     else if (!take_name(object, "network", line->network) || !line->network[0])
         snprintf(why, ATTACH_WHY_SIZE, "\"network\" must be a name, [a-z0-9][a-z0-9_-]{0,31}");
@@ -70,6 +84,8 @@ static int check(json_t *object, struct attach_line *line, char why[ATTACH_WHY_S
         snprintf(why, ATTACH_WHY_SIZE, "\"kind\" must be \"stream\" or \"datagram\"");
     else if (!take_persist(object, line))
         snprintf(why, ATTACH_WHY_SIZE, "\"persist\" must be true or false");
+    else if (!take_offload(object, line))
+        snprintf(why, ATTACH_WHY_SIZE, "\"offload\" must be \"off\", \"raw\" or \"virtio\"");
     else
         return 0;
     return -1;

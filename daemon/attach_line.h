@@ -1,6 +1,6 @@
 /* daemon/attach_line.h - the one line that a client says on attach.sock
  *
- *   {"network": "shared", "kind": "stream", "port": "vm1", "persist": false}
+ *   {"network": "shared", "kind": "stream", "port": "vm1", "offload": "off", "persist": false}
  *
  * Only "network" is needed. Pure, so that it can be fuzzed.
  */
@@ -19,6 +19,8 @@ struct attach_line {
     bool has_kind, wants_stream; /* "stream" or "datagram" was said */
     char port[PORT_NAME_SIZE];   /* "": none */
     bool persist;
+    bool has_offload; /* was said */
+    enum port_offload offload;
 };
 
 /* Parses 'len' bytes without their newline. Returns 0, or -1 with a sentence that names the field. */

@@ -195,6 +195,7 @@ static const struct cli_option create_options[] = {
     {"uplink", "UPLINK", "auto (the default), none, user, tap or vmnet"},
     {"interface", "NAME", "what a bridged network is bridged to"},
     {"mtu", "N", "the longest packet, in bytes; 1500 by default"},
+    {"offload", "OFFLOAD", "of ports that do not say: off (the default), raw or virtio"},
     {"isolated", NULL, "ports reach the uplink and not each other"},
     {"gateway", "ADDRESS", "the host's address on the network"},
     {"netmask", "MASK", "its netmask; 255.255.255.0 by default"},
@@ -209,6 +210,7 @@ static const struct cli_option create_options[] = {
 static const struct cli_option port_add_options[] = {
     {"link", "STATE", "up (the default) or down"},
     {"isolated", NULL, "the port reaches the uplink and no other port"},
+    {"offload", "OFFLOAD", "off, raw or virtio; by default the network's"},
     {"static-address", "MAC", "an address that stays at this port; repeatable"},
     {NULL, NULL, NULL},
 };
@@ -226,6 +228,7 @@ static const struct cli_option run_options[] = {
     {"kind", "KIND", "stream (the default) or datagram"},
     {"fd", "N", "the descriptor the command gets; by default 3 for a stream, 4 for datagrams"},
     {"port", "NAME", "plug into this named port instead of a new one"},
+    {"offload", "OFFLOAD", "off, raw or virtio; by default the port's or the network's"},
     {"persist", NULL, "the port stays when the command ends but its socket is still open elsewhere"},
     {NULL, NULL, NULL},
 };

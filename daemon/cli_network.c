@@ -148,7 +148,7 @@ static int set_sockets(const struct cli *cli, json_t *body)
 
 int cli_network_body(const struct cli *cli, json_t **ret_body)
 {
-    static const char *const texts[] = {"mode", "uplink", "interface"};
+    static const char *const texts[] = {"mode", "uplink", "interface", "offload"};
     json_t *body = read_body(cli_value(cli, "json-body"));
     int r = CLI_OK;
 
@@ -179,6 +179,9 @@ int cli_port_body(const struct cli *cli, json_t **ret_body)
     json_t *body = json_object();
     const char *address;
     int r = set_text(cli, "link", body, "link");
+
+    if (r == CLI_OK)
+        r = set_text(cli, "offload", body, "offload");
 
     set_flag(cli, "isolated", body, "isolated", true);
     set_flag(cli, "not-isolated", body, "isolated", false);

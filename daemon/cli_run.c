@@ -70,15 +70,16 @@ static int read_options(const struct cli *cli, struct plug *plug)
     return CLI_OK;
 }
 
-/* The line with its newline, to be freed; NULL if a name is no text. */
+/* The line with its newline, to be freed; NULL if an option is no text. */
 static char *request_line(const struct cli *cli, const struct plug *plug)
 {
-    const char *port = cli_value(cli, "port");
+    const char *port = cli_value(cli, "port"), *offload = cli_value(cli, "offload");
     json_t *request = json_pack("{s:s, s:s, s:b}", "network", cli->arguments[0], "kind",
                                 plug->type == SOCK_DGRAM ? "datagram" : "stream", "persist",
                                 cli_value(cli, "persist") != NULL);
 
-    if (request && port && json_object_set_new(request, "port", json_string(port)) < 0) {
+    if (request && ((port && json_object_set_new(request, "port", json_string(port)) < 0) ||
+                    (offload && json_object_set_new(request, "offload", json_string(offload)) < 0))) {
         json_decref(request);
         return NULL;
     }

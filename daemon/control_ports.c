@@ -14,7 +14,7 @@ struct op_job {
     struct api_call *call;
     unsigned status; /* of success */
     char port[PORT_NAME_SIZE];
-    struct port_spec spec;
+    struct port_spec spec, before; /* of a PUT: what is wanted, and what was */
     struct port_change change;
 };
 
@@ -210,6 +210,12 @@ static void on_put(void *ctx, unsigned status, const char *why)
         return;
     }
     control_reply_problem(job->call, status, why, NULL, NULL);
+    struct port_spec *kept = find_spec(m, job->port);
+    if (job->status == 200 && status < 500 && kept && port_spec_is_same(kept, &job->spec)) {
+        /* No later PUT has come in between. Kept, it would be refused again at each restart. */
+        *kept = job->before;
+        managed_save(m);
+    }
     if (job->status == 201) { /* new: what was refused leaves nothing behind */
         struct port_name_order order = {.port = ""};
         snprintf(order.port, sizeof(order.port), "%s", job->port);
@@ -241,6 +247,8 @@ void control_put_port_op(void *ctx, struct api_call *call, const char *network, 
         return;
     }
     const struct port_spec before = old ? *old : *spec;
+    job->spec = *spec;
+    job->before = before;
     job->status = old ? 200 : 201;
     *(old ? old : &m->ports[m->n_ports++]) = *spec;
     if (managed_save(m) < 0) {

@@ -38,7 +38,8 @@ static bool report_is_ok(const struct network_report *report)
 static bool port_is_ok(const struct port_snapshot *port)
 {
     return is_plain(port->name, sizeof(port->name)) && is_plain(port->kind, sizeof(port->kind)) &&
-           is_plain(port->via, sizeof(port->via)) && is_plain(port->problem, sizeof(port->problem));
+           is_plain(port->via, sizeof(port->via)) && is_plain(port->problem, sizeof(port->problem)) &&
+           (unsigned)port->offload < OFFLOAD_N;
 }
 
 static void finish(struct query_job *job, bool is_complete)

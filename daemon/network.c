@@ -46,9 +46,15 @@ static int open_lan(struct network *network)
     network->lan = lan_create(&options);
     if (!network->lan)
         return UV_ENOMEM;
-    const struct io_limits limits = {.queue_frames = or_default(spec->limits.queue_frames, IO_QUEUE_FRAMES),
-                                     .queue_bytes = or_default(spec->limits.queue_bytes, IO_QUEUE_BYTES)};
-    r = io_create(&network->io, network->loop, network->lan, &limits);
+    const struct io_settings settings = {
+        .limits = {.queue_frames = or_default(spec->limits.queue_frames, IO_QUEUE_FRAMES),
+                   .queue_bytes = or_default(spec->limits.queue_bytes, IO_QUEUE_BYTES)},
+        .read_bytes = spec->tuning.read_bytes,
+        .batch_frames = spec->tuning.batch_frames,
+        .socket_bytes = spec->tuning.socket_bytes,
+        .busy_poll_us = spec->tuning.busy_poll_us,
+    };
+    r = io_create(&network->io, network->loop, network->lan, &settings);
     if (r < 0)
         lan_destroy(network->lan);
     return r;
@@ -83,7 +89,7 @@ static void add_uplink(struct network *network)
     network->uplink_state = UPLINK_UP;
     if (network->uplink_kind == UPLINK_NONE)
         return;
-    network->uplink = network_add_port(network, UPLINK_PORT_NAME, PORT_UPLINK);
+    network->uplink = network_add_port(network, UPLINK_PORT_NAME, PORT_UPLINK, OFFLOAD_OFF);
     if (!network->uplink) {
         set_uplink_state(network, UPLINK_FAILED, "out of memory");
         return;

@@ -42,12 +42,15 @@ static bool is_plugged_already(const struct network *network, ino_t inode)
 }
 
 /* Opens the link in the port that was asked for, or in a new one. 'fd' is taken. NULL: *ret_done says why. */
-static struct network_port *plug_in(struct network *network, const char *port, int fd, enum link_kind kind,
-                                    struct done *ret_done)
+static struct network_port *plug_in(struct network *network, const struct attach_order *order, int fd,
+                                    enum link_kind kind, struct done *ret_done)
 {
+    const char *port = order->port;
+    char why[MESSAGE_WHY_SIZE];
     struct network_port *np = port[0] ? network_find_port(network, port) : NULL;
     if (!port[0]) {
-        np = network_add_client(network, "fd", fd, kind, VIA_FD);
+        np = network_add_client(network, "fd", fd, kind, VIA_FD,
+                                order->has_offload ? order->offload : network->spec.offload);
         if (!np)
             network_done(ret_done, 503, "the network has no free port");
         return np;
@@ -57,6 +60,12 @@ static struct network_port *plug_in(struct network *network, const char *port, i
         close(fd);
     } else if (np->has_link || np->via != VIA_NONE) {
         network_done(ret_done, 409, "the port has a client already; detach it first");
+        close(fd);
+    } else if (order->has_offload && order->offload != np->port.offload) {
+        snprintf(why, sizeof(why),
+                 "the port's offload is \"%s\"; say that or nothing, or PUT the port with another",
+                 port_offload_name(np->port.offload));
+        network_done(ret_done, 409, why);
         close(fd);
     } else if (network_open_link(np, fd, kind, VIA_FD) < 0) {
         network_done(ret_done, 503, "the socket could not be opened");
@@ -78,7 +87,7 @@ void network_attach(struct network *network, const struct attach_order *order, i
         network_done(ret_done, 409, "this socket is plugged into the network already");
         close(data_fd);
     } else if (r == 0) {
-        np = plug_in(network, order->port, data_fd, kind, ret_done);
+        np = plug_in(network, order, data_fd, kind, ret_done);
     } else {
         network_done(ret_done, 422, socket_check_message(r));
         close(data_fd);

@@ -70,7 +70,8 @@ struct network {
 /* network_ports.c */
 struct network_port *network_find_port(struct network *network, const char *name);
 /* Makes a port, joins the lan; NULL if the limit is reached or memory is short (counted as refused). */
-struct network_port *network_add_port(struct network *network, const char *name, enum port_role role);
+struct network_port *network_add_port(struct network *network, const char *name, enum port_role role,
+                                      enum port_offload offload);
 /* Takes it out of the lan at once and frees it when its link is closed. 'how' as in link_close(). */
 void network_drop_port(struct network_port *np, enum link_close how, const char *reason);
 /* A generated name that no port has. */
@@ -80,7 +81,7 @@ int network_open_link(struct network_port *np, int fd, enum link_kind kind, enum
 /* A client without a port of its own: makes one, "<prefix>-<number>". 'fd' is taken. NULL if it was refused.
  */
 struct network_port *network_add_client(struct network *network, const char *prefix, int fd,
-                                        enum link_kind kind, enum port_via via);
+                                        enum link_kind kind, enum port_via via, enum port_offload offload);
 /* Counts and logs a client that gets no port. */
 void network_refuse_client(struct network *network, const char *why);
 /* A client has come by 'via', or (VIA_NONE) gone. */

@@ -99,6 +99,28 @@ static void set_enabled(struct network_port *np, bool enabled)
     np->port.enabled = enabled;
 }
 
+/* The port as it is, if its offload is what is wanted; made anew (a port's offload is constant) while nobody
+ * is plugged in. NULL: *ret_done says why. Who asked lets the new one listen on its paths again. */
+static struct network_port *fit_or_make(struct network *network, struct network_port *np, const char *name,
+                                        enum port_offload offload, struct done *ret_done)
+{
+    if (np && np->port.offload == offload)
+        return np;
+    if (np && (np->has_link || np->via != VIA_NONE)) {
+        network_done(
+            ret_done, 409,
+            "offload cannot change while the port has a client; end the client, or DELETE the port and PUT "
+            "it again");
+        return NULL;
+    }
+    if (np)
+        network_drop_port(np, LINK_CLOSE_NOW, "made anew with another offload");
+    np = network_add_port(network, name, PORT_VM, offload);
+    if (!np)
+        network_done(ret_done, 503, "the network has all its 256 ports in use");
+    return np;
+}
+
 void network_put_port(struct network *network, const struct port_spec *spec, struct done *ret_done)
 {
     struct network_port *np = network_find_port(network, spec->name);
@@ -120,10 +142,10 @@ void network_put_port(struct network *network, const struct port_spec *spec, str
         network_done(ret_done, 409, "a client without a named port has this name until it leaves");
         return;
     }
-    if (!np && !(np = network_add_port(network, spec->name, PORT_VM))) {
-        network_done(ret_done, 503, "the network has all its 256 ports in use");
+    np = fit_or_make(network, np, spec->name, spec->offload_is_set ? spec->offload : network->spec.offload,
+                     ret_done);
+    if (!np)
         return;
-    }
     np->is_named = true;
     set_enabled(np, spec->enabled);
     np->port.isolated = spec->isolated;

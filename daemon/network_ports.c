@@ -36,7 +36,15 @@ void network_refuse_client(struct network *network, const char *why)
         log_warn("client refused: %s (%u more left out)", why, suppressed);
 }
 
-struct network_port *network_add_port(struct network *network, const char *name, enum port_role role)
+/* A client that leaves segmentation to us sends, and takes, TCP far above the MTU. */
+static uint32_t frame_max(const struct network *network, enum port_role role, enum port_offload offload)
+{
+    return role == PORT_VM && offload != OFFLOAD_OFF ? FRAME_OFFLOAD_MAX
+                                                     : network->spec.mtu + FRAME_ETHER_HEADER;
+}
+
+struct network_port *network_add_port(struct network *network, const char *name, enum port_role role,
+                                      enum port_offload offload)
 {
     if (role == PORT_VM && network->n_ports >= NETWORK_PORTS_MAX) {
         network_refuse_client(network, "the network has all its ports in use");
@@ -53,7 +61,8 @@ struct network_port *network_add_port(struct network *network, const char *name,
     np->port.role = role;
     np->port.owner = np;
     np->port.enabled = true;
-    np->port.frame_max = network->spec.mtu + FRAME_ETHER_HEADER;
+    np->port.offload = offload;
+    np->port.frame_max = frame_max(network, role, offload);
     np->next = network->ports;
     network->ports = np;
     if (role == PORT_VM)
@@ -159,11 +168,11 @@ int network_open_link(struct network_port *np, int fd, enum link_kind kind, enum
 }
 
 struct network_port *network_add_client(struct network *network, const char *prefix, int fd,
-                                        enum link_kind kind, enum port_via via)
+                                        enum link_kind kind, enum port_via via, enum port_offload offload)
 {
     char name[PORT_NAME_SIZE];
     network_make_name(network, prefix, name);
-    struct network_port *np = network_add_port(network, name, PORT_VM);
+    struct network_port *np = network_add_port(network, name, PORT_VM, offload);
     if (!np) {
         close(fd);
         return NULL;
@@ -178,7 +187,8 @@ struct network_port *network_add_client(struct network *network, const char *pre
 
 void network_on_stream_client(void *ctx, int fd)
 {
-    network_add_client(ctx, "stream", fd, LINK_STREAM, VIA_PATH);
+    struct network *network = ctx;
+    network_add_client(network, "stream", fd, LINK_STREAM, VIA_PATH, network->spec.offload);
 }
 
 /* ---- the shared datagram path ---- */
@@ -189,7 +199,7 @@ static struct port *on_hub_client(void *ctx, const char *peer_path)
     char name[PORT_NAME_SIZE], escaped[160];
     uint32_t suppressed;
     network_make_name(network, "datagram", name);
-    struct network_port *np = network_add_port(network, name, PORT_VM);
+    struct network_port *np = network_add_port(network, name, PORT_VM, network->spec.offload);
     if (!np)
         return NULL;
     network_set_client(np, VIA_SHARED);

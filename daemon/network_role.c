@@ -177,25 +177,32 @@ static void order_port(struct network_role *role, const struct message *message)
     send_control(role, MSG_DONE, message->id, &done, sizeof(done));
 }
 
-/* Strings of control are checked like anybody's. */
-static bool texts_are_ok(const struct message *message)
+static bool offload_is_ok(enum port_offload offload)
+{
+    return (unsigned)offload < OFFLOAD_N;
+}
+
+/* Values of control are checked like anybody's. */
+static bool values_are_ok(const struct message *message)
 {
     switch (message->type) {
     case MSG_CONFIGURE:
-        return port_name_is_valid(((const struct network_spec *)message->payload)->name);
+        return port_name_is_valid(((const struct network_spec *)message->payload)->name) &&
+               offload_is_ok(((const struct network_spec *)message->payload)->offload);
     case MSG_LISTEN:
         return message_text_ok(((const struct listen_order *)message->payload)->port, PORT_NAME_SIZE);
     case MSG_PORT_PUT: {
         const struct port_spec *spec = &((const struct port_order *)message->payload)->spec;
         return message_text_ok(spec->name, PORT_NAME_SIZE) && port_name_is_valid(spec->name) &&
-               spec->n_statics <= PORT_STATICS_MAX;
+               spec->n_statics <= PORT_STATICS_MAX && offload_is_ok(spec->offload);
     }
     case MSG_PORT_CHANGE:
         return message_text_ok(((const struct port_change_order *)message->payload)->port, PORT_NAME_SIZE);
     case MSG_PORT_REMOVE:
         return message_text_ok(((const struct port_name_order *)message->payload)->port, PORT_NAME_SIZE);
     case MSG_ATTACH:
-        return message_text_ok(((const struct attach_order *)message->payload)->port, PORT_NAME_SIZE);
+        return message_text_ok(((const struct attach_order *)message->payload)->port, PORT_NAME_SIZE) &&
+               offload_is_ok(((const struct attach_order *)message->payload)->offload);
     case MSG_UPLINK_REPORT:
         return message_text_ok(((const struct uplink_report *)message->payload)->reason, UPLINK_REASON_SIZE);
     default:
@@ -208,7 +215,7 @@ static void on_control_message(void *ctx, struct message *message)
     struct network_role *role = ctx;
     if (role->is_ending)
         return;
-    if (!texts_are_ok(message) || (!role->network && message->type != MSG_CONFIGURE)) {
+    if (!values_are_ok(message) || (!role->network && message->type != MSG_CONFIGURE)) {
         log_error("message %s from control refused", message_name(message->type));
         return;
     }

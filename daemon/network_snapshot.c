@@ -16,6 +16,7 @@ static void fill_lan(struct network *network, struct lan_snapshot *lan)
     const struct fdb_flap *flap = fdb_last_flap(fdb);
     lan_totals(network->lan, &lan->totals, &lan->queued);
     lan->n_ports = network->n_ports;
+    lan->n_fdb = fdb_n_entries(fdb);
     lan->n_learned = fdb_n_learned(fdb);
     lan->moves = fdb_n_moves(fdb);
     lan->evictions = fdb_n_evictions(fdb);
@@ -57,6 +58,7 @@ static void fill_port(const struct network_port *np, struct port_snapshot *out)
         .queued = port->queued,
         .queued_bytes = status.queued_bytes,
         .frame_max = port->frame_max,
+        .offload = port->offload,
         .n_addresses = port->fdb.n_learned,
         .counters = port->counters,
     };

@@ -41,7 +41,8 @@ struct link_class {
     void (*end)(struct link *link);
     /* Asks whether a silent client is still there; for links on io->probed. */
     void (*probe)(struct link *link);
-    /* The last thing, instead of on_closed: frees what the link is part of. May be NULL. */
+    /* The last thing, instead of on_closed, which is then its to call: frees what the link is part of. May be
+     * NULL. */
     void (*free)(struct link *link);
 };
 
@@ -96,11 +97,11 @@ struct link {
 struct io {
     uv_loop_t *loop;
     struct lan *lan;
-    struct io_limits limits;
+    struct io_settings settings; /* in their ranges */
 
     /* Everything below is used by one callback at a time. */
     struct batch batch;
-    uint8_t *stream_bytes; /* STREAM_COPY_MAX for a carried partial record, then IO_STREAM_READ */
+    uint8_t *stream_bytes; /* STREAM_COPY_MAX for a carried partial record, then settings.read_bytes */
     struct frame frames[LAN_BATCH_MAX];
     struct vnet_room vnet;
     struct link *source; /* whose frames the lan is handing over; NULL: nobody's */
@@ -115,6 +116,8 @@ struct io {
     /* Links that had something to read: in this turn of the loop so far, and in the one before. */
     unsigned n_ready, n_ready_before;
     uv_prepare_t turn;
+    uv_idle_t busy; /* active while the loop must not sleep: busy_poll_us */
+    uint64_t busy_until_us;
 
     uv_idle_t chores;  /* active only while there is something to end or to resume */
     uv_timer_t waits;  /* the longest a source may wait */
@@ -181,6 +184,10 @@ void link_deinit(struct link *link);
 int link_open(struct io *io, struct port *port, int fd, const struct link_class *class,
               const struct port_ops *ops, link_closed_fn *on_closed, void *ctx);
 
+/* The same with memory of the caller's, zero, that class->free will free. */
+int link_open_as(struct link *link, struct io *io, struct port *port, int fd, const struct link_class *class,
+                 const struct port_ops *ops, link_closed_fn *on_closed, void *ctx);
+
 /* Puts the link into 'port', which serves from now on. */
 void link_plug(struct link *link, struct port *port);
 
@@ -228,6 +235,9 @@ void link_keep(struct link *link, const struct frame *const *frames, size_t n);
 /* After a flush: keeps port->queued, pushing back, and the next wake-up right. */
 void link_settle(struct link *link);
 
+/* True if the source may be made to wait now: a port pushes back, and the allowance is not used up. */
+bool link_may_wait(struct link *link);
+
 /* The source of these frames has to wait: no reading until io resumes it. */
 void link_wait(struct link *link);
 
@@ -238,6 +248,10 @@ void datagram_flush(struct link *link);
 
 /* Hands slots [first, first + n) of io's batch to the lan as coming from the link's port. */
 void datagram_deliver(struct link *link, size_t first, size_t n);
+
+/* Offers n slots to the lan as coming from the link's port. LAN_WAIT only with 'may_wait': then nothing has
+ * been counted, and the same slots may be offered again. */
+enum lan_verdict datagram_offer(struct link *link, struct batch_slot *slots, size_t n, bool may_wait);
 
 /* "VFKT": what vfkit and krunkit send first. */
 bool datagram_is_greeting(const struct batch_slot *slot);

@@ -40,17 +40,6 @@ static void carry(struct link *link, const uint8_t *bytes, size_t len)
     }
 }
 
-static enum lan_verdict offer(struct link *link, size_t n_frames, bool may_wait)
-{
-    struct io *io = link->io;
-
-    io_refresh_pushing(io);
-    /* An allowance shorter than the longest wait is not used: the timer could not keep to it. */
-    may_wait = may_wait && !list_is_empty(&io->pushing) &&
-               pressure_allowance_us(&link->pressure, io_now_us()) >= PRESSURE_PAUSE_MAX_US;
-    return link_receive(link, n_frames, may_wait);
-}
-
 static void refuse_length(struct link *link, uint32_t len)
 {
     static struct log_limit limit;
@@ -73,14 +62,14 @@ static void take(struct link *link, uint8_t *bytes, size_t len, bool may_wait)
     size_t done = 0;
 
     do {
-        struct vnet_refused refused;
+        struct vnet_refused refused = {.runts = 0};
         size_t n;
 
         framing_split(bytes + done, len - done, frames, LAN_BATCH_MAX, &split);
         if (split.n_frames > 0)
             link->record_len = FRAME_PREFIX + frames[split.n_frames - 1].len;
         n = vnet_unwrap(port->offload, lan_mtu(link->io->lan), frames, split.n_frames, &refused);
-        if (n > 0 && offer(link, n, may_wait) == LAN_WAIT) {
+        if (n > 0 && link_receive(link, n, may_wait && link_may_wait(link)) == LAN_WAIT) {
             vnet_undo(port->offload, frames, n);
             link_want(link, link->events & ~UV_READABLE);
             link_wait(link);
@@ -305,6 +294,6 @@ static const struct link_class stream_class = {
 
 int link_stream_open(struct io *io, struct port *port, int fd, link_closed_fn *on_closed, void *ctx)
 {
-    socket_set_buffers(fd, IO_SOCKET_BUFFER);
+    socket_set_buffers(fd, (int)io->settings.socket_bytes);
     return link_open(io, port, fd, &stream_class, &stream_ops, on_closed, ctx);
 }

@@ -16,11 +16,6 @@
 #include "io/queue.h"
 #include "switch/port.h"
 
-enum {
-    /* A partial record, and behind it a whole read: what a source that has to wait can leave untaken. */
-    RESUME_IN_SIZE = FRAME_PREFIX + FRAME_LEN_MAX + IO_STREAM_READ,
-};
-
 struct resume {
     uint32_t size; /* of the whole piece */
     uint32_t kind; /* enum link_kind */
@@ -34,8 +29,8 @@ struct resume {
     struct queue out;
 };
 
-/* Returns NULL if memory is short. */
-struct resume *resume_create(const struct io_limits *limits);
+/* 'settings' are in their ranges. Returns NULL if memory is short. */
+struct resume *resume_create(const struct io_settings *settings);
 void resume_destroy(struct resume *resume);
 
 static inline uint8_t *resume_in(struct resume *resume)

@@ -117,10 +117,10 @@ static void open_network(struct steady *s)
                                                 .age_ms = FDB_AGE_MS,
                                                 .hold_ms = FDB_HOLD_MS},
                                         .mtu = s->cut ? CUT_MTU : LAN_MTU_MAX};
-    const struct io_limits limits = {IO_QUEUE_FRAMES, IO_QUEUE_BYTES};
+    const struct io_settings settings = {.limits = {IO_QUEUE_FRAMES, IO_QUEUE_BYTES}};
 
     s->lan = lan_create(&options);
-    if (!s->lan || uv_loop_init(&s->loop) < 0 || io_create(&s->io, &s->loop, s->lan, &limits) < 0)
+    if (!s->lan || uv_loop_init(&s->loop) < 0 || io_create(&s->io, &s->loop, s->lan, &settings) < 0)
         errx(1, "out of memory");
 }
 

@@ -53,7 +53,7 @@ struct fdb {
     struct fdb_entry *free_learned, *free_static;
 
     uint64_t generation; /* from 1 */
-    uint32_t n_learned;
+    uint32_t n_learned, n_static;
     uint64_t n_moves;
     uint64_t n_evictions;
     struct fdb_flap flap;
@@ -375,6 +375,7 @@ static void remove_static(struct fdb *fdb, struct fdb_entry *entry)
     hash_remove(fdb, entry);
     unlink_static(entry);
     give_back(&fdb->free_static, entry);
+    fdb->n_static--;
 }
 
 bool fdb_add_static(struct fdb *fdb, uint64_t mac, struct port *port)
@@ -394,6 +395,7 @@ bool fdb_add_static(struct fdb *fdb, uint64_t mac, struct port *port)
     if (entry)
         remove_learned(fdb, entry);
     entry = take_free(&fdb->free_static);
+    fdb->n_static++;
     entry->mac = mac;
     entry->is_used = true;
     hash_insert(fdb, entry);
@@ -510,6 +512,11 @@ void fdb_visit(const struct fdb *fdb, uint64_t now_ms, void (*visit)(const struc
         };
         visit(&view, ctx);
     }
+}
+
+uint32_t fdb_n_entries(const struct fdb *fdb)
+{
+    return fdb->n_learned + fdb->n_static;
 }
 
 uint32_t fdb_n_learned(const struct fdb *fdb)

@@ -101,6 +101,7 @@ void fdb_forget_port(struct fdb *fdb, struct port *port);
 void fdb_visit(const struct fdb *fdb, uint64_t now_ms, void (*visit)(const struct fdb_view *, void *ctx),
                void *ctx);
 
+uint32_t fdb_n_entries(const struct fdb *fdb); /* learned and static */
 uint32_t fdb_n_learned(const struct fdb *fdb);
 uint64_t fdb_n_moves(const struct fdb *fdb);     /* addresses that moved from one port to another */
 uint64_t fdb_n_evictions(const struct fdb *fdb); /* entries given up because of a limit */

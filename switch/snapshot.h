@@ -35,6 +35,7 @@ struct port_snapshot {
     uint32_t queued;     /* frames */
     uint32_t queued_bytes;
     uint32_t frame_max;
+    enum port_offload offload;
     uint32_t n_addresses;
     struct counters counters;
     char problem[SNAPSHOT_REASON_SIZE]; /* "" or a sentence: what its client did wrong, and the way out */

@@ -7,8 +7,9 @@ import time
 
 import pytest
 
+from conftest import empty_config
 from switchd import IS_SANITIZED, fds_of, status_of, wait_for
-from vm import StreamVm, Traffic, mac
+from vm import Lease, StreamVm, Traffic, attach, mac
 
 
 def talk(daemon, data, seconds=10):
@@ -273,6 +274,71 @@ def test_networks_and_ports_are_listed_changed_and_removed(daemon):
     refused(daemon.request("DELETE", "/v1/networks/lab"), 404)
     assert daemon.networks() == []
     assert isinstance(daemon.ask("GET", "/v1/interfaces"), (dict, list))
+
+
+def test_tuning_is_shown_and_refused_by_name(daemon):
+    daemon.create("plain")
+    defaults = {"read_bytes": 131072, "batch_frames": 64, "socket_bytes": 1048576, "busy_poll_us": 0}
+    assert daemon.network("plain")["tuning"] == defaults
+    daemon.create("lab", tuning={"busy_poll_us": 50, "batch_frames": 8})
+    tuned = {**defaults, "busy_poll_us": 50, "batch_frames": 8}
+    assert daemon.network("lab")["tuning"] == tuned
+    with StreamVm(daemon.path("lab.stream"), mac(1)) as a, StreamVm(daemon.path("lab.stream"), mac(2)) as b:
+        a.hello()
+        b.hello()
+        wait_for(lambda: len(daemon.fdb("lab")) == 2, what="both addresses being known")
+    spent = [sum(map(int, open(f"/proc/{daemon.network('lab')['pid']}/stat").read().rsplit(")")[1].split()[11:13]))]
+    time.sleep(0.5)
+    spent.append(sum(map(int, open(f"/proc/{daemon.network('lab')['pid']}/stat").read().rsplit(")")[1].split()[11:13])))
+    assert spent[1] - spent[0] <= 10, "an idle network sleeps"  # 50 would be a core
+    for field, value in (("read_bytes", 73727), ("batch_frames", 65), ("socket_bytes", 0), ("busy_poll_us", 1001), ("busy", 1)):
+        problem = refused(daemon.request("POST", "/v1/networks", {"name": "no", "tuning": {field: value}}), 400)
+        assert problem["field"] == f"/tuning/{field}", problem
+
+
+def test_offload_is_shown_and_constant_while_a_client_is_plugged_in(make_daemon):
+    daemon = make_daemon()
+    daemon.start(*empty_config(daemon))
+    daemon.create("lab", offload="raw")
+    assert daemon.network("lab")["offload"] == "raw"
+    plain = StreamVm(daemon.path("lab.stream"), mac(1))
+    plain.hello()
+    (port,) = wait_for(lambda: daemon.ports("lab")).values()
+    assert (port["offload"], port["frame_max"]) == ("raw", 65550)
+    plain.close()
+    path = "/v1/networks/lab/ports/web"
+    assert daemon.ask("PUT", path)["offload"] == "raw"
+    with StreamVm(daemon.path("lab.web.stream"), mac(2)):
+        wait_for(lambda: daemon.port("lab", "web")["state"] == "up")
+        problem = refused(daemon.request("PUT", path, {"offload": "off"}), 409)
+        assert "client" in problem["detail"] and "DELETE" in problem["detail"], problem
+        assert daemon.request("PUT", path, {"offload": "raw", "isolated": True}).status == 200
+        assert daemon.port("lab", "web")["state"] == "up"
+    wait_for(lambda: daemon.port("lab", "web")["state"] == "down")
+    port = daemon.ask("PUT", path, {"offload": "off"})
+    assert (port["offload"], port["frame_max"]) == ("off", 1514)
+    with StreamVm(daemon.path("lab.web.stream"), mac(2)):  # the path serves the new port
+        wait_for(lambda: daemon.port("lab", "web")["state"] == "up")
+    for body, field in (({"offload": "tso"}, "/offload"), ({"offload": None}, "/offload"), ({"offload": 1}, "/offload")):
+        assert refused(daemon.request("PUT", path, body), 400)["field"] == field
+        assert refused(daemon.request("POST", "/v1/networks", {"name": "no", **body}), 400)["field"] == field
+    problem = refused(daemon.request("PATCH", path, {"offload": "raw"}), 400)
+    assert problem["field"] == "/offload" and "PUT" in json.dumps(problem), problem
+
+    passed, lease = attach(daemon, "lab", offload="virtio")
+    assert daemon.port("lab", lease.port)["offload"] == "virtio"
+    passed.close()
+    lease.close()
+    for line, status_of_it in (({"port": "web", "offload": "raw"}, 409), ({"offload": "tso"}, 400)):
+        ours, theirs = socket.socketpair()
+        with ours, theirs, Lease(daemon, {"network": "lab", **line}, [theirs.fileno()]) as refusal:
+            assert refusal.status == status_of_it and "offload" in refusal.answer["detail"], refusal.answer
+
+    daemon.stop()
+    daemon.start(*empty_config(daemon))
+    daemon.wait_up("lab")
+    assert daemon.network("lab")["offload"] == "raw"
+    assert wait_for(lambda: daemon.ports("lab"))["web"]["offload"] == "off"
 
 
 def test_a_network_that_does_not_answer_is_unresponsive(daemon, net):

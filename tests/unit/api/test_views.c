@@ -59,7 +59,8 @@ static void port_shows_its_peer_addresses_and_every_drop(void **state)
                                  .gid = 20,
                                  .queued = 7,
                                  .queued_bytes = 9000,
-                                 .frame_max = 1514,
+                                 .frame_max = 65550,
+                                 .offload = OFFLOAD_VIRTIO,
                                  .is_stalled = true};
     json_t *view;
 
@@ -83,6 +84,8 @@ static void port_shows_its_peer_addresses_and_every_drop(void **state)
     assert_count(view, "bytes_out", NULL, 0);
     assert_count(view, "queued", NULL, 7);
     assert_count(view, "queued_bytes", NULL, 9000);
+    assert_text(view, "offload", NULL, "virtio");
+    assert_count(view, "frame_max", NULL, 65550);
     assert_count(view, "drops", "queue_full", 5);
     assert_int_equal(json_object_size(at(view, "drops", NULL)), DROP_N_REASONS);
     assert_text(view, "sockets", "stream", "/run/x.stream");

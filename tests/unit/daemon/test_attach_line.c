@@ -24,6 +24,7 @@ static void network_alone_is_enough(void **state)
     assert_string_equal(line.port, "");
     assert_false(line.has_kind);
     assert_false(line.persist);
+    assert_false(line.has_offload);
 }
 
 static void every_field_is_taken(void **state)
@@ -35,6 +36,9 @@ static void every_field_is_taken(void **state)
     assert_false(line.wants_stream);
     assert_string_equal(line.port, "vm-1");
     assert_true(line.persist);
+    assert_int_equal(parse("{\"network\":\"lab\",\"offload\":\"raw\"}"), 0);
+    assert_true(line.has_offload);
+    assert_int_equal(line.offload, OFFLOAD_RAW);
 }
 
 static void what_is_wrong_is_named(void **state)
@@ -51,6 +55,8 @@ static void what_is_wrong_is_named(void **state)
         {"{\"network\":\"a\",\"port\":\"A\"}", "port"},
         {"{\"network\":\"a\",\"kind\":\"tap\"}", "kind"},
         {"{\"network\":\"a\",\"persist\":1}", "persist"},
+        {"{\"network\":\"a\",\"offload\":\"\"}", "offload"},
+        {"{\"network\":\"a\",\"offload\":null}", "offload"},
         {"{\"network\":\"a\",\"fd\":1}", "\"fd\""},
         {"{\"network\":\"a\",\"network\":\"b\"}", "JSON"},
     };

@@ -322,6 +322,7 @@ static void create_sends_what_its_options_say(void **state)
     assert_int_equal(ask("create web --mode shared --uplink=user --mtu 1400 --isolated --gateway 10.1.0.1 "
                          "--netmask 255.255.0.0 "
                          "--dhcp-end 10.1.0.99 --no-dhcp --group staff --socket-mode 0660 --interface br0 "
+                         "--offload raw "
                          "--forward tcp:8080:10.1.0.5:80 --forward udp:127.0.0.1:53:10.1.0.6:5353",
                          "201 Created", "application/json",
                          "{\"name\":\"web\",\"sockets\":{\"stream\":\"/run/x/"
@@ -329,7 +330,8 @@ static void create_sends_what_its_options_say(void **state)
                      0);
     expect_request(
         "POST /v1/networks",
-        "{\"name\":\"web\",\"mode\":\"shared\",\"uplink\":\"user\",\"interface\":\"br0\",\"mtu\":1400,"
+        "{\"name\":\"web\",\"mode\":\"shared\",\"uplink\":\"user\",\"interface\":\"br0\","
+        "\"offload\":\"raw\",\"mtu\":1400,"
         "\"ipv4\":{\"gateway\":\"10.1.0.1\",\"netmask\":\"255.255.0.0\",\"dhcp_end\":\"10.1.0.99\","
         "\"dhcp\":false},\"sockets\":{\"group\":\"staff\",\"mode\":\"0660\"},"
         "\"forwards\":[{\"proto\":\"tcp\",\"host\":\"8080\",\"guest\":\"10.1.0.5:80\"},"
@@ -372,13 +374,14 @@ static void ports_are_put_patched_and_deleted(void **state)
         "{\"name\":\"db\",\"sockets\":{\"stream\":\"/r/lab.db.stream\",\"datagram\":\"/r/lab.db.dgram\"}}";
 
     (void)state;
-    assert_int_equal(
-        ask("port add lab db --isolated --link down --static-address 52:54:00:00:00:01 --static-address "
-            "52:54:00:00:00:02",
-            "201 Created", "application/json", answer),
-        0);
+    assert_int_equal(ask("port add lab db --isolated --link down --offload virtio --static-address "
+                         "52:54:00:00:00:01 --static-address "
+                         "52:54:00:00:00:02",
+                         "201 Created", "application/json", answer),
+                     0);
     expect_request("PUT /v1/networks/lab/ports/db",
-                   "{\"link\":\"down\",\"isolated\":true,\"static_addresses\":[\"52:54:00:00:00:01\",\"52:54:"
+                   "{\"link\":\"down\",\"offload\":\"virtio\",\"isolated\":true,\"static_addresses\":[\"52:"
+                   "54:00:00:00:01\",\"52:54:"
                    "00:00:00:02\"]}");
     assert_string_equal(out, "port db created\n  stream    /r/lab.db.stream\n  datagram  /r/lab.db.dgram\n");
     assert_int_equal(ask_ok("port set lab db --link up --not-isolated", answer), 0);
@@ -704,10 +707,11 @@ static void a_command_gets_a_stream_on_3(void **state)
 static void a_command_gets_datagrams_on_4(void **state)
 {
     (void)state;
-    start("run lab --kind datagram --port db --persist -- sh -c printf${IFS}hello>&4");
+    start("run lab --kind datagram --port db --persist --offload raw -- sh -c printf${IFS}hello>&4");
     struct attached attached = accept_attach();
     assert_string_equal(attached.line,
-                        "{\"network\":\"lab\",\"kind\":\"datagram\",\"persist\":true,\"port\":\"db\"}\n");
+                        "{\"network\":\"lab\",\"kind\":\"datagram\",\"persist\":true,\"port\":\"db\","
+                        "\"offload\":\"raw\"}\n");
     assert_int_equal(type_of(attached.data), SOCK_DGRAM);
     answer(&attached, plugged);
     expect_readable(attached.data, "hello");

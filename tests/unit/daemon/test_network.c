@@ -169,7 +169,7 @@ static void expect_frame(struct rig *rig, int fd, uint8_t mark)
 static void expect_sum_rule(struct rig *rig)
 {
     const struct lan_snapshot lan = report_of(rig).lan;
-    assert_int_equal(lan.totals.frames_in + lan.totals.flood_copies,
+    assert_int_equal(lan.totals.frames_in + lan.totals.flood_copies + lan.totals.segment_copies,
                      lan.totals.frames_out + counters_dropped(&lan.totals) + lan.queued);
 }
 
@@ -278,6 +278,77 @@ static void a_named_port_takes_one_client_at_a_time(void **state)
     close_rig(&rig);
 }
 
+static void keep_first_port(void *ctx, uint16_t type, const void *payload, uint32_t len)
+{
+    (void)len;
+    if (type == MSG_SNAPSHOT_PORTS)
+        *(struct port_snapshot *)ctx = ((const struct ports_page *)payload)->ports[0];
+}
+
+static struct port_snapshot newest_port_of(struct rig *rig)
+{
+    struct port_snapshot port = {.name = ""};
+    network_snapshot(rig->network, &(struct query){.ports = true}, keep_first_port, &port);
+    return port;
+}
+
+static void a_ports_offload_is_constant_while_it_has_a_client(void **state)
+{
+    struct rig rig;
+    struct done done;
+    struct port_spec spec = {.name = "vm1", .enabled = true};
+    (void)state;
+    open_rig(&rig, WANT_NONE, 0);
+    network_put_port(rig.network, &spec, &done);
+    assert_int_equal(newest_port_of(&rig).offload, OFFLOAD_OFF);
+    assert_int_equal(newest_port_of(&rig).frame_max, 1514);
+    spec.offload_is_set = true;
+    spec.offload = OFFLOAD_RAW;
+    network_put_port(rig.network, &spec, &done);
+    assert_int_equal(done.status, 0);
+    assert_int_equal(newest_port_of(&rig).offload, OFFLOAD_RAW);
+    assert_int_equal(newest_port_of(&rig).frame_max, FRAME_OFFLOAD_MAX);
+    int vm = attach(&rig, "vm1", &done);
+    assert_int_equal(done.status, 0);
+    network_put_port(rig.network, &spec, &done);
+    assert_int_equal(done.status, 0);
+    spec.offload_is_set = false; /* the network's, which is another */
+    network_put_port(rig.network, &spec, &done);
+    assert_int_equal(done.status, 409);
+    assert_non_null(strstr(done.why, "DELETE"));
+    assert_int_equal(newest_port_of(&rig).offload, OFFLOAD_RAW);
+    assert_true(newest_port_of(&rig).is_up);
+    close(vm);
+    close_rig(&rig);
+}
+
+static void a_passed_descriptor_says_its_offload_or_has_the_networks(void **state)
+{
+    struct rig rig;
+    struct done done;
+    struct port_spec spec = {.name = "vm1", .enabled = true};
+    struct attach_order order = {.persist = true, .has_offload = true, .offload = OFFLOAD_VIRTIO};
+    int fds[2], named[2];
+    (void)state;
+    open_rig(&rig, WANT_NONE, 0);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_DGRAM, 0, fds), 0);
+    network_attach(rig.network, &order, fds[1], -1, &done);
+    assert_int_equal(done.status, 0);
+    assert_int_equal(newest_port_of(&rig).offload, OFFLOAD_VIRTIO);
+    int plain = attach(&rig, "", &done);
+    assert_int_equal(newest_port_of(&rig).offload, OFFLOAD_OFF);
+    network_put_port(rig.network, &spec, &done);
+    snprintf(order.port, sizeof(order.port), "vm1");
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, named), 0);
+    network_attach(rig.network, &order, named[1], -1, &done);
+    assert_int_equal(done.status, 409);
+    assert_non_null(strstr(done.why, "\"off\""));
+    close(named[0]);
+    close(plain);
+    close(fds[0]);
+    close_rig(&rig);
+}
+
 static void names_of_others_are_refused(void **state)
 {
     struct rig rig;
@@ -311,6 +382,27 @@ static void a_descriptor_that_is_no_unix_socket_is_refused(void **state)
     close_rig(&rig);
 }
 
+static void a_snapshot_counts_learned_and_static_addresses(void **state)
+{
+    struct rig rig;
+    struct done done;
+    struct port_spec spec = {
+        .name = "vm1", .enabled = true, .n_statics = 2, .statics = {0x020000000011, 0x020000000012}};
+    (void)state;
+    open_rig(&rig, WANT_NONE, 0);
+    network_put_port(rig.network, &spec, &done);
+    int a = attach(&rig, "", &done), b = attach(&rig, "", &done);
+    send_frame(a, 0xFFFFFFFFFFFF, 0x020000000001, 7);
+    expect_frame(&rig, b, 7);
+    assert_int_equal(report_of(&rig).lan.n_fdb, 3);
+    assert_int_equal(report_of(&rig).lan.n_learned, 1);
+    network_remove_port(rig.network, "vm1", &done);
+    assert_int_equal(report_of(&rig).lan.n_fdb, 1);
+    close(a);
+    close(b);
+    close_rig(&rig);
+}
+
 static void port_257_is_refused_and_counted(void **state)
 {
     struct rig rig;
@@ -337,8 +429,11 @@ int main(void)
         cmocka_unit_test(an_idle_network_wakes_up_for_nothing_but_the_age_of_an_address),
         cmocka_unit_test(a_failed_uplink_is_not_tried_again),
         cmocka_unit_test(a_named_port_takes_one_client_at_a_time),
+        cmocka_unit_test(a_ports_offload_is_constant_while_it_has_a_client),
+        cmocka_unit_test(a_passed_descriptor_says_its_offload_or_has_the_networks),
         cmocka_unit_test(names_of_others_are_refused),
         cmocka_unit_test(a_descriptor_that_is_no_unix_socket_is_refused),
+        cmocka_unit_test(a_snapshot_counts_learned_and_static_addresses),
         cmocka_unit_test(port_257_is_refused_and_counted),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

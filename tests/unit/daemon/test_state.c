@@ -54,8 +54,9 @@ static struct state *open_state(void)
 static int save(struct state *state, const char *name, uint32_t mtu)
 {
     struct network_spec spec;
-    struct port_spec ports[2] = {{.name = "a", .enabled = true, .n_statics = 1, .statics = {0x525400000001}},
-                                 {.name = "b", .isolated = true}};
+    struct port_spec ports[2] = {
+        {.name = "a", .enabled = true, .n_statics = 1, .statics = {0x525400000001}},
+        {.name = "b", .isolated = true, .offload_is_set = true, .offload = OFFLOAD_RAW}};
     struct state_network network = {&spec, 1000, 100, ports, 2};
 
     network_spec_init(&spec, name, MODE_INTERNAL);
@@ -161,6 +162,8 @@ static void a_network_comes_back_as_it_was_saved(void **unused)
     assert_int_equal(seen.ports[0].statics[0], 0x525400000001);
     assert_false(seen.ports[1].enabled);
     assert_true(seen.ports[1].isolated);
+    assert_false(seen.ports[0].offload_is_set);
+    assert_true(seen.ports[1].offload_is_set && seen.ports[1].offload == OFFLOAD_RAW);
     state_close(state);
 }
 

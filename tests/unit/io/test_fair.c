@@ -82,7 +82,7 @@ static void scene_open(struct scene *s, bool is_stream, size_t first_len, size_t
     const size_t lens[2] = {first_len, second_len};
     int (*const plug)(struct fixture *, unsigned) = is_stream ? fixture_stream : fixture_datagram;
 
-    fixture_open_mtu(&s->f, NULL, JUMBO - FRAME_ETHER_HEADER);
+    fixture_open_mtu(&s->f, JUMBO - FRAME_ETHER_HEADER);
     s->is_stream = is_stream;
     for (unsigned i = 0; i < 2; i++) {
         uint8_t hello[FRAME_PREFIX + SMALL];
