@@ -262,7 +262,7 @@ static void on_datagrams(uv_poll_t *poll, int status, int events)
     if (status < 0) /* libuv has stopped it; the error is in nobody's way */
         uv_poll_start(&hub->poll, UV_READABLE, on_datagrams);
     hub->io->n_ready++;
-    n = batch_receive(batch, hub->fd, io_batch_size(hub->io), true);
+    n = batch_receive(batch, hub->fd, io_batch_size(hub->io, hub->last && hub->last->link.has_big), true);
     for (size_t i = 0; n > 0 && i < (size_t)n && !hub->is_closing;) {
         size_t len = run_len(&batch->slots[i], (size_t)n - i);
 

@@ -244,7 +244,7 @@ static void on_readable(struct link *link)
 {
     struct dgram_path *path = path_of(link);
     struct batch *batch = &link->io->batch;
-    unsigned max = io_batch_size(link->io);
+    unsigned max = io_batch_size(link->io, link->has_big);
     bool wants_sources = !path->is_connected || !path->hears_client_only;
     int n = batch_receive(batch, link->fd, max, wants_sources);
 

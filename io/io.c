@@ -190,11 +190,11 @@ size_t io_read_size(const struct io *io)
 }
 
 /* Many large datagrams at once would gain nothing, and touch megabytes of slots. */
-unsigned io_batch_size(const struct io *io)
+unsigned io_batch_size(const struct io *io, bool has_big)
 {
     const uint32_t all = io->settings.batch_frames;
 
-    if (io->is_big_batch)
+    if (has_big)
         return all < IO_DGRAM_SLOTS_MIN ? all : IO_DGRAM_SLOTS_MIN;
     return (unsigned)share(io, all, IO_DGRAM_SLOTS_MIN);
 }

@@ -337,6 +337,19 @@ static void on_retry(uv_timer_t *timer)
     link_settle(link);
 }
 
+/* ---- receiving ---- */
+
+enum lan_verdict link_receive(struct link *link, size_t n_frames, bool may_wait)
+{
+    struct io *io = link->io;
+    enum lan_verdict verdict;
+
+    io->source = link;
+    verdict = lan_receive(io->lan, link->port, io->frames, n_frames, may_wait, uv_now(io->loop));
+    io->source = NULL;
+    return verdict;
+}
+
 /* ---- sending ---- */
 
 void link_took(struct link *link)
@@ -446,6 +459,31 @@ void link_settle(struct link *link)
     link_want(link, (link->events & UV_READABLE) | (is_empty ? 0 : UV_WRITABLE));
 }
 
+static bool is_down_to_reserve(const struct queue *queue)
+{
+    return queue->n_frames >= queue->frames_max - queue->frames_max / LINK_RESERVE ||
+           queue->len >= queue->size - queue->size / LINK_RESERVE;
+}
+
+/* The last part of a queue is for sources that send little: where one floods a port that cannot take it all,
+ * another's frames would find the queue full as often as the flood's. So each source has a right to so many
+ * frames a ms there, and a few saved up. */
+static bool may_use_reserve(struct link *source)
+{
+    uint64_t now_ms, saved;
+
+    if (!source)
+        return true;
+    now_ms = uv_now(source->io->loop);
+    saved = source->reserve_right + (now_ms - source->reserve_at_ms) * LINK_RESERVE_PER_MS;
+    source->reserve_at_ms = now_ms;
+    source->reserve_right = saved < LINK_RESERVE_MAX ? (unsigned)saved : LINK_RESERVE_MAX;
+    if (source->reserve_right == 0)
+        return false;
+    source->reserve_right--;
+    return true;
+}
+
 void link_keep(struct link *link, const struct frame *const *frames, size_t n)
 {
     struct queue *queue = &link->resume->out;
@@ -459,7 +497,8 @@ void link_keep(struct link *link, const struct frame *const *frames, size_t n)
     if (n > 0 && queue_is_empty(queue))
         link->took_at_us = io_now_us(); /* the clock of a stall starts here */
     for (size_t i = 0; i < n; i++)
-        if (!queue_push(queue, frames[i]))
+        if ((is_down_to_reserve(queue) && !may_use_reserve(link->io->source)) ||
+            !queue_push(queue, frames[i]))
             link_drop(link, DROP_queue_full, 1);
     io_keep(link);
     link_settle(link);

@@ -58,10 +58,9 @@ enum lan_verdict datagram_offer(struct link *link, struct batch_slot *slots, siz
     struct vnet_refused refused = {.runts = 0};
     size_t n_frames = make_frames(io, slots, n, &refused);
 
-    io->is_big_batch = n > 0 && slots[n - 1].len > IO_DGRAM_BIG;
+    link->has_big = n > 0 && slots[n - 1].len > IO_DGRAM_BIG;
     n_frames = vnet_unwrap(port->offload, lan_mtu(io->lan), io->frames, n_frames, &refused);
-    if (n_frames > 0 &&
-        lan_receive(io->lan, port, io->frames, n_frames, may_wait, uv_now(io->loop)) == LAN_WAIT) {
+    if (n_frames > 0 && link_receive(link, n_frames, may_wait) == LAN_WAIT) {
         vnet_undo(port->offload, io->frames, n_frames);
         return LAN_WAIT;
     }
@@ -91,7 +90,7 @@ static bool is_idle_read(const struct batch *batch, int n, unsigned max)
 static void on_readable(struct link *link)
 {
     struct batch *batch = &link->io->batch;
-    unsigned max = io_batch_size(link->io);
+    unsigned max = io_batch_size(link->io, link->has_big);
     int n = batch_receive(batch, link->fd, max, false);
     size_t first = 0;
 

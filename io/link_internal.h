@@ -63,6 +63,7 @@ struct link {
 
     enum link_state state;
     struct resume *resume; /* carried bytes and the queue */
+    bool has_big;          /* its last batch of datagrams had long ones; not its neighbours' */
     bool is_greeted;       /* something came in, so that no greeting can follow */
     uint32_t record_len;   /* of a stream's last whole record, prefix included; 0: none yet */
     bool is_garbled;       /* a stream's record had an impossible length: no record can follow */
@@ -77,6 +78,10 @@ struct link {
     /* Waiting (stream sources). */
     struct pressure pressure;
     uint64_t waits_since_us;
+
+    /* As a source: frames that it may add to a queue that is nearly full. */
+    unsigned reserve_right;
+    uint64_t reserve_at_ms; /* when that was worked out */
 
     /* In io's lists, or alone. */
     struct list of_io, of_ending, of_waiting, of_pushing, of_probed;
@@ -99,6 +104,7 @@ struct io {
     uint8_t *stream_bytes; /* STREAM_COPY_MAX for a carried partial record, then settings.read_bytes */
     struct frame frames[LAN_BATCH_MAX];
     struct vnet_room vnet;
+    struct link *source; /* whose frames the lan is handing over; NULL: nobody's */
 
     struct list links;
     struct list ending;
@@ -109,7 +115,6 @@ struct io {
 
     /* Links that had something to read: in this turn of the loop so far, and in the one before. */
     unsigned n_ready, n_ready_before;
-    bool is_big_batch; /* the last batch of datagrams had long ones */
     uv_prepare_t turn;
     uv_idle_t busy; /* active while the loop must not sleep: busy_poll_us */
     uint64_t busy_until_us;
@@ -124,8 +129,11 @@ struct io {
 enum {
     STREAM_COPY_MAX = 16 * 1024, /* a longer carried part stays where it is and is read on behind */
     LINK_RETRY_MIN_MS = 1,       /* the loop's resolution; the bounded retry that ENOBUFS asks for */
-    LINK_RETRY_MAX_MS = 50, /* while nothing goes: costs a stuck port nothing, and 100 ms is the promise */
-    LINK_DRAIN_MS = 100,    /* enough for QEMU 10.0.2, which was tried */
+    LINK_RETRY_MAX_MS = 50,  /* while nothing goes: costs a stuck port nothing, and 100 ms is the promise */
+    LINK_DRAIN_MS = 100,     /* enough for QEMU 10.0.2, which was tried */
+    LINK_RESERVE = 8,        /* an eighth of a queue: what a flood may not fill, see link_keep() */
+    LINK_RESERVE_PER_MS = 4, /* frames of one source */
+    LINK_RESERVE_MAX = 32,
     IO_KEEPER_MS = 5000,
     IO_PROBE_MS = DGRAM_PATH_PROBE_MS,
     IO_DGRAM_BIG = 4096, /* bytes: from here on the price of a call no longer matters */
@@ -144,12 +152,16 @@ void io_probe(struct link *link);
 /* The link has touched memory: gives it back when the burst is long over. */
 void io_keep(struct link *link);
 
+/* lan_receive() for frames in io->frames that have come in by 'link'. */
+enum lan_verdict link_receive(struct link *link, size_t n_frames, bool may_wait);
+
 /* Runs the chores (ended links, relieved sources) on the next turn. */
 void io_chores_soon(struct io *io);
 
 /* How much a link may take in this turn: its share, see io.h. */
 size_t io_read_size(const struct io *io);
-unsigned io_batch_size(const struct io *io);
+/* 'has_big': the last batch of this socket had long ones. */
+unsigned io_batch_size(const struct io *io, bool has_big);
 
 /* Flushes the ports that push back, and takes the right to it from those that have taken nothing for too
  * long. Not inside send. */

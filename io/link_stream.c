@@ -69,8 +69,7 @@ static void take(struct link *link, uint8_t *bytes, size_t len, bool may_wait)
         if (split.n_frames > 0)
             link->record_len = FRAME_PREFIX + frames[split.n_frames - 1].len;
         n = vnet_unwrap(port->offload, lan_mtu(link->io->lan), frames, split.n_frames, &refused);
-        if (n > 0 && lan_receive(link->io->lan, port, frames, n, may_wait && link_may_wait(link),
-                                 uv_now(link->io->loop)) == LAN_WAIT) {
+        if (n > 0 && link_receive(link, n, may_wait && link_may_wait(link)) == LAN_WAIT) {
             vnet_undo(port->offload, frames, n);
             link_want(link, link->events & ~UV_READABLE);
             link_wait(link);

@@ -76,7 +76,7 @@ static void on_readable(struct link *link)
     struct tap *tap = tap_of(link);
 
     for (int left = TAP_TURN; left > 0 && link->state == LINK_SERVING;) {
-        unsigned max = io_batch_size(link->io);
+        unsigned max = io_batch_size(link->io, link->has_big);
         int n = read_frames(tap, max);
 
         if (n == -EBADFD || n == -ENODEV)

@@ -21,7 +21,7 @@ static void nothing_said_is_the_default(void **state)
     assert_int_equal(f.io->settings.socket_bytes, IO_SOCKET_BUFFER);
     assert_int_equal(f.io->settings.busy_poll_us, 0);
     assert_int_equal(io_read_size(f.io), IO_STREAM_READ);
-    assert_int_equal(io_batch_size(f.io), IO_DGRAM_SLOTS);
+    assert_int_equal(io_batch_size(f.io, false), IO_DGRAM_SLOTS);
     fixture_close(&f);
 }
 
@@ -52,18 +52,17 @@ static void links_that_are_ready_share_down_to_a_bound_or_to_less_if_set(void **
     fixture_open_tuned(&f, &(struct io_settings){.read_bytes = 256 * 1024, .batch_frames = 40});
     f.io->n_ready = 2;
     assert_int_equal(io_read_size(f.io), 128 * 1024);
-    assert_int_equal(io_batch_size(f.io), 20);
+    assert_int_equal(io_batch_size(f.io, false), 20);
     f.io->n_ready = 100;
     assert_int_equal(io_read_size(f.io), IO_STREAM_READ_MIN);
-    assert_int_equal(io_batch_size(f.io), IO_DGRAM_SLOTS_MIN);
+    assert_int_equal(io_batch_size(f.io, false), IO_DGRAM_SLOTS_MIN);
     f.io->n_ready = 0;
     fixture_close(&f);
     fixture_open_tuned(&f, &(struct io_settings){.batch_frames = 3});
     f.io->n_ready = 100;
-    assert_int_equal(io_batch_size(f.io), 3);
+    assert_int_equal(io_batch_size(f.io, false), 3);
     f.io->n_ready = 0;
-    f.io->is_big_batch = true;
-    assert_int_equal(io_batch_size(f.io), 3);
+    assert_int_equal(io_batch_size(f.io, true), 3);
     fixture_close(&f);
 }
 

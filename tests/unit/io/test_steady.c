@@ -18,6 +18,7 @@
 #include "fixture.h"
 #include "io/framing.h"
 #include "io/link_internal.h"
+#include "tests/unit/switch/packets.h"
 
 static unsigned n_allocations;
 
@@ -71,6 +72,49 @@ static void m04_steady_forwarding_allocates_nothing(void **state)
     }
     assert_int_equal(n_allocations, before);
     assert_true(fixture_drops(&f, 3, DROP_queue_full) > 0);
+    fixture_close(&f);
+}
+
+static struct packets_packet long_packet;
+
+static void make_long_packet(void)
+{
+    const struct packets_shape shape = {.version = 4, .protocol = PACKETS_TCP, .payload_len = 65535 - 40};
+
+    packets_make(&long_packet, &shape, 7);
+    framing_put_len(long_packet.room, long_packet.frame.len);
+}
+
+/* From a client that offloads to one that does not (45 segments), to one that takes a virtio-net header, and
+ * to one that takes long frames as they are; a fourth does not read. */
+static void m04_long_frames_and_their_segments_allocate_nothing(void **state)
+{
+    static const enum port_offload offload[] = {OFFLOAD_RAW, OFFLOAD_OFF, OFFLOAD_VIRTIO, OFFLOAD_RAW,
+                                                OFFLOAD_OFF};
+    static uint8_t frame[FRAME_LEN_MAX];
+    struct fixture f;
+    unsigned before;
+    int clients[5];
+
+    (void)state;
+    make_long_packet();
+    fixture_open(&f, NULL);
+    for (unsigned i = 0; i < 5; i++) {
+        fixture_join(&f, i)->offload = offload[i];
+        clients[i] = i == 2 ? fixture_datagram(&f, i) : fixture_stream(&f, i);
+    }
+    before = n_allocations;
+    for (uint32_t i = 0; i < 300; i++) {
+        stream_put(&f, clients[0], long_packet.room, FRAME_PREFIX + long_packet.frame.len);
+        for (unsigned k = 0; k < 44; k++)
+            assert_int_equal(stream_receive(&f, clients[1], frame, sizeof frame), 1514);
+        assert_int_equal(stream_receive(&f, clients[1], frame, sizeof frame), 54 + 65495 - 44 * 1460);
+        assert_int_equal(datagram_receive(&f, clients[2], frame, sizeof frame), VNET_HEADER + 65549);
+        assert_int_equal(stream_receive(&f, clients[3], frame, sizeof frame), 65549);
+    }
+    assert_int_equal(n_allocations, before);
+    assert_true(fixture_drops(&f, 4, DROP_queue_full) > 0);
+    assert_int_equal(fixture_drops(&f, 1, DROP_queue_full), 0);
     fixture_close(&f);
 }
 
@@ -274,6 +318,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(m04_steady_forwarding_allocates_nothing),
+        cmocka_unit_test(m04_long_frames_and_their_segments_allocate_nothing),
         cmocka_unit_test(a_source_waits_at_most_a_tenth_of_the_time),
         cmocka_unit_test(a_port_that_pushes_back_is_flushed_before_a_source_waits),
         cmocka_unit_test(a_stalled_port_that_reads_again_is_found_by_the_next_frame),
