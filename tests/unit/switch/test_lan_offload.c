@@ -77,7 +77,9 @@ static void assert_is_sound(const struct frame *frame)
 {
     const uint8_t *prefix = frame->head - FRAME_PREFIX;
 
-    assert_int_equal((uint32_t)prefix[0] << 24 | prefix[1] << 16 | prefix[2] << 8 | prefix[3], frame->len);
+    assert_int_equal((uint32_t)prefix[0] << 24 | (uint32_t)prefix[1] << 16 | (uint32_t)prefix[2] << 8 |
+                         prefix[3],
+                     frame->len);
     assert_true(frame->head_len >= FRAME_HEAD_MIN || frame->head_len == frame->len);
     assert_true(frame->n_rest <= FRAME_REST_MAX);
 }

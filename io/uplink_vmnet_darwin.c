@@ -1,0 +1,505 @@
+/* io/uplink_vmnet_darwin.c - see uplink_vmnet.h
+ *
+ * The good path: open -> [work] vmnet_start_interface -> [answers] its handler -> [work] events are switched
+ * on
+ * -> the loop hears CROSSING_STARTED and makes its batches -> [events] packets -> the loop reads until there
+ * are none. The work queue is serial, so what is done after the handler knows what vmnet_start_interface
+ * returned.
+ */
+#include "io/uplink_vmnet.h"
+
+#include <errno.h>
+#include <gethostuuid.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <vmnet/vmnet.h>
+
+#include "io/vmnet_batch_darwin.h"
+#include "io/vmnet_crossing_darwin.h"
+#include "io/vmnet_desc_darwin.h"
+#include "io/vmnet_status_darwin.h"
+#include "switch/frame.h"
+
+enum {
+    /* What vmnet_start_interface() returns without a handle: how long its handler may still tell why. */
+    NO_HANDLE_MS = 200,
+};
+
+/* Of the work queue alone, but for 'interface', which the loop uses from CROSSING_STARTED until it asks for
+ * the stop. Freed with the crossing. */
+struct work {
+    struct crossing *crossing;
+    struct vmnet_settings settings;
+    interface_ref interface;
+    bool is_answered; /* the start, in whatever way */
+    bool is_started;
+    bool is_stopping;
+};
+
+struct vmnet_uplink {
+    struct crossing *crossing;
+    struct work *work;
+    enum vmnet_state state;
+    uint64_t deadline_ms; /* STARTING, STOPPING */
+    struct vmnet_facts facts;
+    struct vmnet_counters counters;
+    char reason[UPLINK_REASON_SIZE];
+    bool may_pass, is_unanswered;
+
+    bool has_frames; /* not read to the end */
+    struct vmnet_batch in, out;
+    uint64_t full_until_ms; /* 0: there is room */
+    unsigned full_tries;
+};
+
+/* ---- what a network is to vmnet ---- */
+
+static uint64_t hash(uint64_t value, const void *bytes, size_t len)
+{
+    for (const uint8_t *at = bytes; len > 0; len--, at++)
+        value = (value ^ *at) * UINT64_C(0x100000001B3); /* FNV-1a */
+    return value;
+}
+
+void vmnet_interface_id(const char *network, uint8_t ret_id[VMNET_ID_SIZE])
+{
+    /* Two Macs that bridge networks of one name into the same LAN must not have one address. */
+    uint8_t host[VMNET_ID_SIZE] = {0};
+    const struct timespec wait = {.tv_sec = 1};
+    gethostuuid(host, &wait);
+    for (unsigned half = 0; half < 2; half++) {
+        uint64_t value = hash(UINT64_C(0xCBF29CE484222325) + half, host, sizeof(host));
+        value = hash(value, network, strlen(network));
+        memcpy(ret_id + 8 * half, &value, sizeof(value));
+    }
+    ret_id[6] = (uint8_t)((ret_id[6] & 0x0F) | 0x80); /* RFC 9562: version 8, */
+    ret_id[8] = (uint8_t)((ret_id[8] & 0x3F) | 0x80); /* variant 10 */
+}
+
+int vmnet_list_interfaces(char ret_names[VMNET_INTERFACES_MAX][UPLINK_IFNAME_SIZE])
+{
+    xpc_object_t list = vmnet_copy_shared_interface_list();
+    int n = 0;
+    if (!list)
+        return -EIO;
+    for (size_t i = 0; i < xpc_array_get_count(list) && n < VMNET_INTERFACES_MAX; i++) {
+        const char *name = xpc_array_get_string(list, i);
+        if (name && name[0] && strlen(name) < UPLINK_IFNAME_SIZE)
+            snprintf(ret_names[n++], UPLINK_IFNAME_SIZE, "%s", name);
+    }
+    xpc_release(list);
+    return n;
+}
+
+/* ---- on the work queue ---- */
+
+static void stop(struct work *work)
+{
+    struct crossing *crossing = work->crossing;
+    if (!work->is_started || work->is_stopping) {
+        if (work->is_answered && !work->is_stopping)
+            crossing_tell_stopped(crossing); /* else its answer comes, and stops it */
+        return;
+    }
+    work->is_stopping = true;
+    vmnet_interface_set_event_callback(work->interface, VMNET_INTERFACE_PACKETS_AVAILABLE, NULL, NULL);
+    crossing_ref(crossing);
+    vmnet_return_t status =
+        vmnet_stop_interface(work->interface, crossing_answers(crossing), ^(vmnet_return_t stopped) {
+          (void)stopped; /* nothing that could be done about it */
+          crossing_tell_stopped(crossing);
+          /* Behind the last event, which has no reference of its own. */
+          dispatch_async(crossing_events(crossing), ^{
+            crossing_unref(crossing);
+          });
+        });
+    if (status == VMNET_SUCCESS)
+        return;
+    /* Its handler is not called then. The reference stays: events may still come. */
+    crossing_tell_stopped(crossing);
+}
+
+static uint32_t switch_on_events(struct work *work)
+{
+    struct crossing *crossing = work->crossing;
+    return vmnet_interface_set_event_callback(work->interface, VMNET_INTERFACE_PACKETS_AVAILABLE,
+                                              crossing_events(crossing),
+                                              ^(interface_event_t mask, xpc_object_t event) {
+                                                (void)mask;
+                                                (void)event; /* how many there are is a guess */
+                                                crossing_tell_event(crossing);
+                                              });
+}
+
+static void finish_start(struct work *work, uint32_t status, bool has_facts, const struct vmnet_facts *facts)
+{
+    if (work->is_answered)
+        return; /* by a start without a handle: there is nothing to stop either */
+    work->is_answered = true;
+    work->is_started = status == VMNET_SUCCESS && work->interface;
+    if (status == VMNET_SUCCESS && (!work->is_started || !has_facts))
+        status = VMNET_FAILURE;
+    if (status == VMNET_SUCCESS && !crossing_is_abandoned(work->crossing))
+        status = switch_on_events(work);
+    crossing_tell_started(work->crossing, status, facts);
+    if (status != VMNET_SUCCESS || crossing_is_abandoned(work->crossing))
+        stop(work);
+}
+
+/* True if there is no need to ask vmnet, whose answer would be "invalid argument". */
+static bool is_missing(const struct vmnet_settings *settings)
+{
+    char names[VMNET_INTERFACES_MAX][UPLINK_IFNAME_SIZE];
+    if (settings->mode != VMNET_MODE_BRIDGED)
+        return false;
+    int n = vmnet_list_interfaces(names);
+    for (int i = 0; i < n; i++)
+        if (strcmp(names[i], settings->interface) == 0)
+            return false;
+    return n >= 0;
+}
+
+static void answer_without_handle(struct work *work)
+{
+    struct crossing *crossing = crossing_ref(work->crossing);
+    dispatch_after(dispatch_time(DISPATCH_TIME_NOW, NO_HANDLE_MS * (int64_t)NSEC_PER_MSEC),
+                   crossing_work(crossing), ^{
+                     const struct vmnet_facts none = {.mac = 0};
+                     finish_start(work, VMNET_STATUS_NO_HANDLE, false, &none);
+                     crossing_unref(crossing);
+                   });
+}
+
+static void start(struct work *work)
+{
+    const struct vmnet_facts none = {.mac = 0};
+    struct crossing *crossing = work->crossing;
+    if (is_missing(&work->settings)) {
+        finish_start(work, VMNET_STATUS_NO_INTERFACE, false, &none);
+        return;
+    }
+    xpc_object_t desc = vmnet_desc_make(&work->settings);
+    if (!desc) {
+        finish_start(work, VMNET_MEM_FAILURE, false, &none);
+        return;
+    }
+    crossing_ref(crossing); /* the handler's; kept if it never comes */
+    work->interface =
+        vmnet_start_interface(desc, crossing_answers(crossing), ^(vmnet_return_t status, xpc_object_t param) {
+          struct vmnet_facts facts;
+          const bool has_facts = vmnet_desc_read(param, &facts);
+          dispatch_async(crossing_work(crossing), ^{
+            finish_start(work, status, has_facts, &facts);
+            crossing_unref(crossing);
+          });
+        });
+    xpc_release(desc);
+    if (!work->interface)
+        answer_without_handle(work);
+}
+
+/* ---- life, on the loop ---- */
+
+int vmnet_uplink_open(struct vmnet_uplink **ret_uplink, const struct vmnet_settings *settings,
+                      uint64_t now_ms, char why[UPLINK_REASON_SIZE])
+{
+    int r = vmnet_desc_check(settings, why);
+    if (r < 0)
+        return r;
+    snprintf(why, UPLINK_REASON_SIZE, "out of memory or descriptors");
+    struct vmnet_uplink *uplink = calloc(1, sizeof(*uplink));
+    struct work *work = calloc(1, sizeof(*work));
+    r = uplink && work ? crossing_create(&uplink->crossing, work) : -ENOMEM;
+    if (r < 0) {
+        free(uplink);
+        free(work);
+        return r;
+    }
+    work->crossing = uplink->crossing;
+    work->settings = *settings;
+    uplink->work = work;
+    uplink->deadline_ms = now_ms + VMNET_START_MS;
+    struct crossing *crossing = crossing_ref(uplink->crossing);
+    dispatch_async(crossing_work(crossing), ^{
+      start(work);
+      crossing_unref(crossing);
+    });
+    *ret_uplink = uplink;
+    return 0;
+}
+
+static void ask_for_stop(struct vmnet_uplink *uplink)
+{
+    struct work *work = uplink->work;
+    struct crossing *crossing = crossing_ref(uplink->crossing);
+    crossing_abandon(crossing);
+    dispatch_async(crossing_work(crossing), ^{
+      stop(work);
+      crossing_unref(crossing);
+    });
+}
+
+static uint32_t drop_batch(struct vmnet_uplink *uplink)
+{
+    uint32_t n = uplink->out.n;
+    vmnet_batch_advance(&uplink->out, n);
+    uplink->full_until_ms = 0;
+    uplink->full_tries = 0;
+    return n;
+}
+
+void vmnet_uplink_stop(struct vmnet_uplink *uplink, uint64_t now_ms)
+{
+    if (uplink->state == VMNET_STOPPING || uplink->state == VMNET_STOPPED)
+        return;
+    uplink->counters.drop_lost += drop_batch(uplink);
+    uplink->has_frames = false;
+    uplink->state = VMNET_STOPPING;
+    uplink->deadline_ms = now_ms + VMNET_STOP_MS;
+    ask_for_stop(uplink);
+}
+
+void vmnet_uplink_destroy(struct vmnet_uplink *uplink)
+{
+    if (!uplink)
+        return;
+    if (uplink->state != VMNET_STOPPING && uplink->state != VMNET_STOPPED)
+        ask_for_stop(uplink);
+    vmnet_batch_deinit(&uplink->in);
+    vmnet_batch_deinit(&uplink->out);
+    crossing_unref(uplink->crossing);
+    free(uplink);
+}
+
+static void fail(struct vmnet_uplink *uplink, enum vmnet_state state, const char *what, uint32_t status)
+{
+    vmnet_status_describe(what, status, uplink->reason);
+    uplink->may_pass = vmnet_status_may_pass(status);
+    uplink->is_unanswered = status == VMNET_STATUS_SILENT || status == VMNET_STATUS_NO_HANDLE;
+    uplink->state = state;
+    uplink->has_frames = false;
+}
+
+static void lose(struct vmnet_uplink *uplink, const char *what, uint32_t status)
+{
+    fail(uplink, VMNET_LOST, what, status);
+    uplink->may_pass = true; /* it worked */
+    uplink->counters.drop_lost += drop_batch(uplink);
+}
+
+static void on_started(struct vmnet_uplink *uplink, const struct crossing_news *news)
+{
+    if (news->status != VMNET_SUCCESS) {
+        fail(uplink, VMNET_FAILED, "vmnet did not start", news->status);
+        return;
+    }
+    uplink->facts = news->facts;
+    if (vmnet_batch_init(&uplink->in, news->facts.read_max, news->facts.frame_max) < 0 ||
+        vmnet_batch_init(&uplink->out, news->facts.write_max, news->facts.frame_max) < 0) {
+        fail(uplink, VMNET_FAILED, "vmnet's packets", VMNET_MEM_FAILURE);
+        return;
+    }
+    uplink->state = VMNET_UP;
+    uplink->has_frames = true; /* whatever came before events were switched on */
+}
+
+enum vmnet_state vmnet_uplink_poll(struct vmnet_uplink *uplink, uint64_t now_ms)
+{
+    struct crossing_news news;
+    crossing_hear(uplink->crossing, &news);
+    uplink->counters.events += news.n_events;
+    if (uplink->state == VMNET_STARTING && news.flags & CROSSING_STARTED)
+        on_started(uplink, &news);
+    if (uplink->state == VMNET_UP && news.flags & CROSSING_EVENT)
+        uplink->has_frames = true;
+    if (uplink->state == VMNET_STOPPING && (news.flags & CROSSING_STOPPED || now_ms >= uplink->deadline_ms))
+        uplink->state = VMNET_STOPPED;
+    if (uplink->state == VMNET_STARTING && now_ms >= uplink->deadline_ms) {
+        crossing_abandon(uplink->crossing); /* what comes of it later is stopped at once */
+        fail(uplink, VMNET_FAILED, "vmnet did not start", VMNET_STATUS_SILENT);
+    }
+    return uplink->state;
+}
+
+static int until(uint64_t at_ms, uint64_t now_ms)
+{
+    return at_ms > now_ms ? (int)(at_ms - now_ms) : 0;
+}
+
+int vmnet_uplink_timeout(const struct vmnet_uplink *uplink, uint64_t now_ms)
+{
+    if (uplink->state == VMNET_STARTING || uplink->state == VMNET_STOPPING)
+        return until(uplink->deadline_ms, now_ms);
+    if (uplink->has_frames)
+        return 0;
+    return uplink->full_until_ms ? until(uplink->full_until_ms, now_ms) : -1;
+}
+
+int vmnet_uplink_fd(const struct vmnet_uplink *uplink)
+{
+    return crossing_fd(uplink->crossing);
+}
+
+const char *vmnet_uplink_reason(const struct vmnet_uplink *uplink)
+{
+    return uplink->reason;
+}
+
+bool vmnet_uplink_may_pass(const struct vmnet_uplink *uplink)
+{
+    return uplink->may_pass;
+}
+
+bool vmnet_uplink_is_unanswered(const struct vmnet_uplink *uplink)
+{
+    return uplink->is_unanswered;
+}
+
+const struct vmnet_facts *vmnet_uplink_facts(const struct vmnet_uplink *uplink)
+{
+    return &uplink->facts;
+}
+
+const struct vmnet_counters *vmnet_uplink_counters(const struct vmnet_uplink *uplink)
+{
+    return &uplink->counters;
+}
+
+/* ---- frames from vmnet ---- */
+
+bool vmnet_uplink_has_frames(const struct vmnet_uplink *uplink)
+{
+    return uplink->has_frames;
+}
+
+/* Returns how many packets there were, 0 also when the interface has been lost by this call. */
+static unsigned read_batch(struct vmnet_uplink *uplink)
+{
+    uint32_t status;
+    int n;
+    do {
+        n = (int)uplink->in.max;
+        vmnet_batch_open(&uplink->in);
+        uplink->counters.reads++;
+        status = vmnet_read(uplink->work->interface, uplink->in.packets, &n);
+    } while (status == VMNET_TOO_MANY_PACKETS && (uplink->in.max /= 2) > 0);
+    if (status != VMNET_SUCCESS) {
+        lose(uplink, "vmnet's interface is gone", status);
+        return 0;
+    }
+    if (n < 0)
+        return 0;
+    return (unsigned)n < uplink->in.max ? (unsigned)n : uplink->in.max;
+}
+
+static void hand_over(struct vmnet_uplink *uplink, unsigned n, vmnet_frame *on_frame, void *ctx)
+{
+    for (unsigned i = 0; i < n; i++) {
+        size_t len = uplink->in.packets[i].vm_pkt_size;
+        if (len < FRAME_LEN_MIN || len > uplink->in.frame_max) {
+            uplink->counters.drop_in_bad++;
+            continue;
+        }
+        uplink->counters.frames_in++;
+        on_frame(ctx, uplink->in.iovs[i].iov_base, len);
+    }
+}
+
+unsigned vmnet_uplink_receive(struct vmnet_uplink *uplink, vmnet_frame *on_frame, void *ctx)
+{
+    if (uplink->state != VMNET_UP)
+        return 0;
+    unsigned n = read_batch(uplink);
+    if (n == 0 && uplink->state == VMNET_UP) {
+        /* Events first, then one more look: what came between the two has nobody else to tell of it. */
+        crossing_release_events(uplink->crossing);
+        n = read_batch(uplink);
+    }
+    uplink->has_frames = n > 0;
+    hand_over(uplink, n, on_frame, ctx);
+    return n;
+}
+
+/* ---- frames to vmnet ---- */
+
+/* Writes the first 'n' frames. Returns vmnet's answer and in 'ret_n' how many it took. */
+static uint32_t write_some(struct vmnet_uplink *uplink, uint32_t n, uint32_t *ret_n)
+{
+    int count = (int)n;
+    uplink->counters.writes++;
+    uint32_t status = vmnet_write(uplink->work->interface, uplink->out.packets, &count);
+    *ret_n = status == VMNET_SUCCESS && count > 0 ? (uint32_t)count : 0;
+    if (*ret_n > n)
+        *ret_n = n;
+    uplink->counters.frames_out += *ret_n;
+    vmnet_batch_advance(&uplink->out, *ret_n);
+    return status;
+}
+
+/* vmnet took nothing of the batch for want of room. */
+static void wait_for_room(struct vmnet_uplink *uplink, uint64_t now_ms)
+{
+    if (++uplink->full_tries >= VMNET_FULL_TRIES)
+        uplink->counters.drop_full += drop_batch(uplink);
+    else
+        uplink->full_until_ms = now_ms + VMNET_FULL_MS;
+}
+
+/* vmnet refused the first frame, all by itself: it is dropped. Unless it is the interface that is gone, which
+ * no frame may make us believe: the next read tells. */
+static void drop_first(struct vmnet_uplink *uplink, uint32_t status)
+{
+    uplink->counters.drop_refused++;
+    vmnet_batch_advance(&uplink->out, 1);
+    if (status != VMNET_INVALID_ARGUMENT && status != VMNET_PACKET_TOO_BIG)
+        uplink->has_frames = true;
+}
+
+void vmnet_uplink_flush(struct vmnet_uplink *uplink, uint64_t now_ms)
+{
+    uint32_t at_once = uplink->out.n; /* fewer after a refusal, down to each frame alone */
+    if (uplink->state != VMNET_UP || now_ms < uplink->full_until_ms)
+        return;
+    uplink->full_until_ms = 0;
+    while (uplink->out.n > 0) {
+        uint32_t n_taken;
+        if (at_once > uplink->out.n)
+            at_once = uplink->out.n;
+        uint32_t status = write_some(uplink, at_once, &n_taken);
+        if (n_taken > 0) {
+            uplink->full_tries = 0;
+        } else if (status == VMNET_SUCCESS || status == VMNET_BUFFER_EXHAUSTED) {
+            wait_for_room(uplink, now_ms);
+            return;
+        } else if (at_once > 1) {
+            at_once = status == VMNET_TOO_MANY_PACKETS ? at_once / 2 : 1;
+        } else {
+            drop_first(uplink, status);
+        }
+    }
+}
+
+void vmnet_uplink_send(struct vmnet_uplink *uplink, const uint8_t *frame, size_t len, uint64_t now_ms)
+{
+    if (uplink->state != VMNET_UP) {
+        uplink->counters.drop_lost++;
+        return;
+    }
+    if (len < FRAME_LEN_MIN || len > uplink->out.frame_max) {
+        uplink->counters.drop_length++;
+        return;
+    }
+    if (uplink->out.n == uplink->out.max)
+        vmnet_uplink_flush(uplink, now_ms);
+    if (uplink->out.n < uplink->out.max)
+        vmnet_batch_add(&uplink->out, frame, len);
+    else
+        uplink->counters.drop_full++;
+}
+
+bool vmnet_uplink_is_full(const struct vmnet_uplink *uplink)
+{
+    return uplink->full_until_ms != 0;
+}

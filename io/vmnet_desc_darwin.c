@@ -1,0 +1,131 @@
+#include "io/vmnet_desc_darwin.h"
+
+#include <arpa/inet.h>
+#include <dlfcn.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <vmnet/vmnet.h>
+
+#include "switch/frame.h"
+#include "switch/mac.h"
+
+enum {
+    CALL_BYTES_MAX = 256 * 1024, /* of one read or write, by Apple's documentation */
+    CALL_FRAMES_OLD = 200,       /* likewise; before macOS 15 an interface does not say */
+    CALL_FRAMES_MAX = 1024,      /* ours: memory */
+    MTU_OLD = 1500,
+};
+
+static int refuse(char why[UPLINK_REASON_SIZE], const char *what)
+{
+    snprintf(why, UPLINK_REASON_SIZE, "%s", what);
+    return -EINVAL;
+}
+
+int vmnet_desc_check(const struct vmnet_settings *settings, char why[UPLINK_REASON_SIZE])
+{
+    if (settings->mode == VMNET_MODE_BRIDGED)
+        return settings->interface[0] ? 0 : refuse(why, "interface: a bridged network needs one");
+    if (!settings->has_dhcp && settings->mode != VMNET_MODE_HOST)
+        return refuse(
+            why, "ipv4.dhcp: vmnet can't be without DHCP in mode shared; use mode host, or let it be true");
+    if (!settings->has_dhcp && !settings->gateway)
+        return refuse(why, "ipv4.gateway: vmnet without DHCP needs an address for the host");
+    if (settings->gateway && (!settings->netmask || !settings->dhcp_end))
+        return refuse(why, "ipv4: vmnet takes gateway, netmask and dhcp_end together or none of them");
+    return 0;
+}
+
+static void set_address(xpc_object_t desc, const char *key, uint32_t address)
+{
+    char text[INET_ADDRSTRLEN];
+    const struct in_addr in = {.s_addr = htonl(address)};
+    inet_ntop(AF_INET, &in, text, sizeof(text));
+    xpc_dictionary_set_string(desc, key, text);
+}
+
+static void set_addresses(xpc_object_t desc, const struct vmnet_settings *settings)
+{
+    if (!settings->gateway)
+        return;
+    if (settings->has_dhcp) {
+        set_address(desc, vmnet_start_address_key, settings->gateway);
+        set_address(desc, vmnet_end_address_key, settings->dhcp_end);
+        set_address(desc, vmnet_subnet_mask_key, settings->netmask);
+    } else {
+        /* A network with an identifier of its own is one without DHCP. */
+        xpc_dictionary_set_uuid(desc, vmnet_network_identifier_key, settings->interface_id);
+        set_address(desc, vmnet_host_ip_address_key, settings->gateway);
+        set_address(desc, vmnet_host_subnet_mask_key, settings->netmask);
+    }
+}
+
+xpc_object_t vmnet_desc_make(const struct vmnet_settings *settings)
+{
+    static const uint64_t modes[] = {[VMNET_MODE_SHARED] = VMNET_SHARED_MODE,
+                                     [VMNET_MODE_HOST] = VMNET_HOST_MODE,
+                                     [VMNET_MODE_BRIDGED] = VMNET_BRIDGED_MODE};
+    xpc_object_t desc = xpc_dictionary_create(NULL, NULL, 0);
+    if (!desc)
+        return NULL;
+    xpc_dictionary_set_uint64(desc, vmnet_operation_mode_key, modes[settings->mode]);
+    xpc_dictionary_set_uuid(desc, vmnet_interface_id_key, settings->interface_id);
+    if (settings->mode == VMNET_MODE_BRIDGED) {
+        xpc_dictionary_set_string(desc, vmnet_shared_interface_name_key, settings->interface);
+        return desc;
+    }
+    set_addresses(desc, settings);
+    if (settings->mtu)
+        xpc_dictionary_set_uint64(desc, vmnet_mtu_key, settings->mtu);
+    if (settings->is_isolated)
+        xpc_dictionary_set_bool(desc, vmnet_enable_isolation_key, true);
+    if (settings->mode == VMNET_MODE_SHARED && settings->nat66_prefix[0])
+        xpc_dictionary_set_string(desc, vmnet_nat66_prefix_key, settings->nat66_prefix);
+    return desc;
+}
+
+static uint32_t get_address(xpc_object_t param, const char *key)
+{
+    const char *text = xpc_dictionary_get_string(param, key);
+    struct in_addr in;
+    return text && inet_pton(AF_INET, text, &in) == 1 ? ntohl(in.s_addr) : 0;
+}
+
+static uint32_t get_number(xpc_object_t param, const char *key, uint32_t otherwise)
+{
+    uint64_t value = xpc_dictionary_get_uint64(param, key);
+    return value > 0 && value <= UINT32_MAX ? (uint32_t)value : otherwise;
+}
+
+/* A key that came after macOS 13: looked up by name, for the same executable runs where it is not. */
+static uint32_t get_batch(xpc_object_t param, const char *symbol, uint32_t frame_max)
+{
+    const char *const *key = (const char *const *)dlsym(RTLD_DEFAULT, symbol);
+    uint32_t frames = key ? get_number(param, *key, CALL_FRAMES_OLD) : CALL_FRAMES_OLD;
+    if (frames > CALL_FRAMES_MAX)
+        frames = CALL_FRAMES_MAX;
+    if (frames > CALL_BYTES_MAX / frame_max)
+        frames = CALL_BYTES_MAX / frame_max;
+    return frames;
+}
+
+bool vmnet_desc_read(xpc_object_t param, struct vmnet_facts *ret_facts)
+{
+    const char *mac = param ? xpc_dictionary_get_string(param, vmnet_mac_address_key) : NULL;
+    *ret_facts = (struct vmnet_facts){.mac = 0};
+    if (!param)
+        return false;
+    if (mac && !mac_parse(mac, &ret_facts->mac))
+        ret_facts->mac = 0;
+    ret_facts->mtu = get_number(param, vmnet_mtu_key, MTU_OLD);
+    ret_facts->frame_max = get_number(param, vmnet_max_packet_size_key, ret_facts->mtu + FRAME_LEN_MIN);
+    if (ret_facts->frame_max <= FRAME_LEN_MIN || ret_facts->frame_max > FRAME_OFFLOAD_MAX)
+        return false;
+    ret_facts->read_max = get_batch(param, "vmnet_read_max_packets_key", ret_facts->frame_max);
+    ret_facts->write_max = get_batch(param, "vmnet_write_max_packets_key", ret_facts->frame_max);
+    ret_facts->gateway = get_address(param, vmnet_start_address_key);
+    ret_facts->netmask = get_address(param, vmnet_subnet_mask_key);
+    ret_facts->dhcp_end = get_address(param, vmnet_end_address_key);
+    return true;
+}
