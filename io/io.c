@@ -245,7 +245,7 @@ int io_create(struct io **ret_io, uv_loop_t *loop, struct lan *lan, const struct
     io->loop = loop;
     io->lan = lan;
     take_settings(io, settings);
-    io->stream_bytes = aligned_alloc(BATCH_ALIGN, in_lines(STREAM_COPY_MAX + io->settings.read_bytes));
+    io->stream_bytes = aligned_alloc(BATCH_ALIGN, in_lines(STREAM_COPY_MAX + io_read_room(&io->settings)));
     if (!io->stream_bytes || batch_init(&io->batch) < 0) {
         free(io->stream_bytes);
         free(io);

@@ -101,7 +101,7 @@ struct io {
 
     /* Everything below is used by one callback at a time. */
     struct batch batch;
-    uint8_t *stream_bytes; /* STREAM_COPY_MAX for a carried partial record, then settings.read_bytes */
+    uint8_t *stream_bytes; /* STREAM_COPY_MAX for a carried partial record, then io_read_room() */
     struct frame frames[LAN_BATCH_MAX];
     struct vnet_room vnet;
     struct link *source; /* whose frames the lan is handing over; NULL: nobody's */

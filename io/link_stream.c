@@ -92,7 +92,12 @@ static void take(struct link *link, uint8_t *bytes, size_t len, bool may_wait)
  * a record would end leaves nothing to carry: what is carried is copied. */
 static size_t read_size(const struct link *link, size_t carried)
 {
-    size_t most = io_read_size(link->io);
+    const struct io *io = link->io;
+    size_t most = io_read_size(io);
+
+    if (most == io->settings.read_bytes && link->record_len > most / 2)
+        most = IO_STREAM_LONG; /* one long record at a time would pay the price of a turn for each */
+
     size_t whole = link->record_len > 0 ? (carried + most) / link->record_len * link->record_len : 0;
 
     return whole > carried ? whole - carried : most;

@@ -19,7 +19,7 @@ static size_t in_pages(size_t len)
 /* A partial record, and behind it a whole read: what a source that has to wait can leave untaken. */
 static size_t in_size(const struct io_settings *settings)
 {
-    return FRAME_PREFIX + FRAME_LEN_MAX + (size_t)settings->read_bytes;
+    return FRAME_PREFIX + FRAME_LEN_MAX + io_read_room(settings);
 }
 
 struct resume *resume_create(const struct io_settings *settings)

@@ -10,7 +10,7 @@ turns after its warm-up:
   bytes copied, allocations  counted in the program itself (perf/counting.h)
 
 A frame is not copied: 0 bytes where all frames of a source are equally long. Where they are not, the end of a read cuts a
-record, and what there is of it is copied in front of the next read: less than a record in 72 to 128 KiB. A frame that is
+record, and what there is of it is copied in front of the next read: less than a record in 72 to 96 KiB. A frame that is
 cut into segments has the first 64 bytes of each copied, headers and 10 bytes; its payload is not.
 
 More than the limit fails: instructions by more than the margin, the others at all. Fewer are reported; then --update writes

@@ -278,7 +278,7 @@ def test_networks_and_ports_are_listed_changed_and_removed(daemon):
 
 def test_tuning_is_shown_and_refused_by_name(daemon):
     daemon.create("plain")
-    defaults = {"read_bytes": 131072, "batch_frames": 64, "socket_bytes": 1048576, "busy_poll_us": 0}
+    defaults = {"read_bytes": 98304, "batch_frames": 64, "socket_bytes": 1048576, "busy_poll_us": 0}
     assert daemon.network("plain")["tuning"] == defaults
     daemon.create("lab", tuning={"busy_poll_us": 50, "batch_frames": 8})
     tuned = {**defaults, "busy_poll_us": 50, "batch_frames": 8}

@@ -63,7 +63,7 @@ static void defaults_are_those_of_the_mode(void **state)
     assert_true(spec.sockets.stream && spec.sockets.datagram);
     assert_int_equal(spec.sockets.mode, 0600);
     assert_int_equal(spec.offload, OFFLOAD_OFF);
-    assert_int_equal(spec.tuning.read_bytes, 131072);
+    assert_int_equal(spec.tuning.read_bytes, 98304);
     assert_int_equal(spec.tuning.batch_frames, 64);
     assert_int_equal(spec.tuning.socket_bytes, 1048576);
     assert_int_equal(spec.tuning.busy_poll_us, 0);
@@ -171,7 +171,7 @@ static void tuning_is_in_its_ranges_or_the_default(void **state)
     assert_int_equal(spec.tuning.batch_frames, 64);
     assert_int_equal(spec.tuning.busy_poll_us, 50);
     assert_taken("{\"tuning\": null}");
-    assert_int_equal(spec.tuning.read_bytes, 131072);
+    assert_int_equal(spec.tuning.read_bytes, 98304);
 }
 
 static void facts_that_are_only_shown_are_refused_as_such(void **state)
