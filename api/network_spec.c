@@ -129,7 +129,8 @@ static int check_ipv4(const struct network_spec *spec, struct spec_error *error)
         spec->uplink == WANT_TAP || (spec->uplink == WANT_AUTO && offer_refusal_of_uplink(WANT_VMNET));
 
     if (!gateway) {
-        if (spec->mode == MODE_SHARED || spec->mode == MODE_HOST)
+        /* vmnet has addresses of its own choice. */
+        if ((spec->mode == MODE_SHARED || spec->mode == MODE_HOST) && spec->uplink != WANT_VMNET)
             return refuse(error, "/ipv4", "must not be null when \"mode\" is \"%s\"",
                           network_mode_name(spec->mode));
         return 0;

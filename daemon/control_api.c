@@ -336,7 +336,8 @@ static void put_network_op(void *ctx, struct api_call *call, const struct networ
     struct managed *m = managed_find(control, spec->name);
     enum network_uplink uplink;
     struct spec_error error;
-    if (network_spec_check(spec, &error) < 0 || control_resolve_uplink(control, spec, &uplink, &error) < 0) {
+    if (network_spec_check(spec, &error) < 0 || control_resolve_uplink(control, spec, &uplink, &error) < 0 ||
+        control_check_bridge(control, spec, &error) < 0) {
         reply_spec_error(call, &error);
     } else if (m && is_create) {
         control_reply_problem(call, 409, "a network of this name exists", "/name",
@@ -384,14 +385,6 @@ static void info_op(void *ctx, struct api_call *call)
                   "fdb_uplink", FDB_UPLINK_LIMIT, "forwards", NETWORK_FORWARDS_MAX));
 }
 
-static bool may_bridge(const struct config *config, const char *name)
-{
-    for (uint32_t i = 0; i < config->n_bridged_interfaces; i++)
-        if (strcmp(config->bridged_interfaces[i], name) == 0)
-            return true;
-    return false;
-}
-
 static bool is_listed(json_t *list, const char *name)
 {
     size_t i;
@@ -413,7 +406,7 @@ static void interfaces_op(void *ctx, struct api_call *call)
             continue;
         json_array_append_new(list, json_pack("{s:s, s:b, s:b}", "name", one->ifa_name, "up",
                                               (one->ifa_flags & IFF_UP) != 0, "allowed",
-                                              may_bridge(&control->config, one->ifa_name)));
+                                              control_may_bridge(control, one->ifa_name)));
     }
     if (all)
         freeifaddrs(all);

@@ -109,6 +109,7 @@ struct managed {
 
     struct {
         int32_t pid;
+        enum role role; /* of the process: ROLE_UPLINK or ROLE_VMNET */
         struct channel_uv *channel;
         bool is_starting, is_ready; /* asked for; has said MSG_UPLINK_READY */
         bool is_wanted;             /* the network waits for it */
@@ -179,6 +180,11 @@ void managed_unbind(struct managed *m, const char *port);
 /* Resolves 'auto' and says whether this daemon can serve the pair. Returns 0 or -1 with *ret_error. */
 int control_resolve_uplink(const struct control *control, const struct network_spec *spec,
                            enum network_uplink *ret_uplink, struct spec_error *ret_error);
+/* Whether the configuration lets the API bridge to that interface. */
+bool control_may_bridge(const struct control *control, const char *interface);
+/* For a network that the API made: returns 0 or -1 with *ret_error. */
+int control_check_bridge(const struct control *control, const struct network_spec *spec,
+                         struct spec_error *ret_error);
 
 /* control_uplinks.c */
 void uplink_wanted(struct managed *m);

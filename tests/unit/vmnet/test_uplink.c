@@ -1,4 +1,4 @@
-/* tests/unit/vmnet/test_uplink_vmnet.c - macOS's vmnet uplink against a vmnet that misbehaves
+/* tests/unit/vmnet/test_uplink.c - macOS's vmnet uplink against a vmnet that misbehaves
  *
  * After each test every queue, block and XPC object is gone and no interface runs.
  */
