@@ -161,6 +161,11 @@ static bool is_user(const struct network_spec *spec)
     return spec->mode == MODE_SHARED && (spec->uplink == WANT_USER || spec->uplink == WANT_AUTO);
 }
 
+static bool is_nat66(const struct network_spec *spec)
+{
+    return spec->mode == MODE_SHARED && spec->uplink == WANT_VMNET;
+}
+
 static int check_forward(const struct network_spec *spec, uint32_t i, struct spec_error *error)
 {
     const struct network_forward *forward = &spec->forwards[i];
@@ -192,9 +197,12 @@ int network_spec_check(const struct network_spec *spec, struct spec_error *ret_e
     if (spec->host_loopback && !is_user(spec))
         return refuse(ret_error, "/host_loopback",
                       "must be false unless the uplink is \"user\", which this is not");
-    if (spec->ipv6.has_prefix && !is_user(spec))
+    if (spec->ipv6.has_prefix && !is_user(spec) && !is_nat66(spec))
         return refuse(ret_error, "/ipv6/prefix",
-                      "must be null unless the uplink is \"user\", which this is not");
+                      "must be null unless the uplink is \"user\", or \"vmnet\" with \"mode\": "
+                      "\"shared\", which this is not");
+    if (spec->ipv6.has_prefix && is_nat66(spec) && spec->ipv6.prefix[0] != 0xFD)
+        return refuse(ret_error, "/ipv6/prefix", "must be in fd00::/8 with the uplink \"vmnet\"");
     for (uint32_t i = 0; i < spec->n_forwards; i++) {
         if (check_forward(spec, i, ret_error) < 0)
             return -1;

@@ -107,6 +107,7 @@ static void fill_status(const struct managed *m, const struct query_result *resu
         status->uplink_state = result->report.uplink_state;
         status->uplink_reason = result->report.uplink_reason[0] ? result->report.uplink_reason : NULL;
         status->ifname = result->report.uplink_facts.ifname[0] ? result->report.uplink_facts.ifname : NULL;
+        status->subnet = result->report.uplink_facts.subnet;
         status->lan = &result->report.lan;
     }
     fill_health(m, result, status);

@@ -121,7 +121,8 @@ static void tell_all(struct vmnet_role *role)
 {
     if (role->state.state == UPLINK_UP) {
         /* No address to pin: vmnet's MAC is meant for a guest, the host's own shows in its frames. */
-        const struct uplink_facts facts = {.mtu = vmnet_uplink_facts(role->uplink)->mtu};
+        const struct vmnet_facts *vmnet = vmnet_uplink_facts(role->uplink);
+        const struct uplink_facts facts = {.mtu = vmnet->mtu, .subnet = vmnet->subnet};
         tell_control(role, MSG_UPLINK_READY, &facts, sizeof(facts));
     }
     report(role, true);
@@ -178,11 +179,11 @@ static void drop_privileges(struct vmnet_role *role)
 static void log_facts(const struct vmnet_facts *facts)
 {
     char address[INET_ADDRSTRLEN], mac[MAC_TEXT_SIZE];
-    const struct in_addr in = {.s_addr = htonl(facts->gateway)};
+    const struct in_addr in = {.s_addr = htonl(facts->subnet.gateway)};
     mac_format(facts->mac, mac);
     inet_ntop(AF_INET, &in, address, sizeof(address));
     log_info("vmnet: host %s, mtu %u, frames of up to %u bytes, %u in a read, %u in a write, mac %s",
-             facts->gateway ? address : "unknown", facts->mtu, facts->frame_max, facts->read_max,
+             facts->subnet.gateway ? address : "unknown", facts->mtu, facts->frame_max, facts->read_max,
              facts->write_max, mac);
 }
 

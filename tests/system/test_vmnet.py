@@ -58,6 +58,7 @@ def vm(daemon):
 def test_a_vm_reaches_the_host_behind_vmnet(daemon, vm):
     assert uplink_of(daemon)["kind"] == "vmnet" and uplink_of(daemon)["pid"] == pid_of(daemon)
     assert answers(vm)
+    assert uplink_of(daemon)["ipv4"] == {"gateway": HOST, "netmask": "255.255.255.0", "dhcp_end": "192.168.64.254"}
 
 
 @pytest.mark.root
