@@ -113,6 +113,7 @@ static void run_role(int fd, const struct fake_script *script)
     fake_vmnet_set_host(echo, NULL);
     if (pthread_create(&thread, NULL, sleep_when_told, &set) != 0)
         _exit(99);
+    pthread_detach(thread);
     signal(SIGPIPE, SIG_IGN);
     _exit(vmnet_main(fd, OWNER, OWNER));
 }
