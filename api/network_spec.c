@@ -9,6 +9,7 @@
 #include "api/address.h"
 #include "api/offer.h"
 #include "api/spec_json.h"
+#include "io/settings.h"
 
 static const char *const mode_names[] = {"shared", "host", "bridged", "internal"};
 static const char *const uplink_names[] = {"auto", "none", "user", "tap", "vmnet"};
@@ -55,12 +56,27 @@ static bool same_limits(const struct network_spec *a, const struct network_spec 
            a->limits.queue_frames == b->limits.queue_frames && a->limits.queue_bytes == b->limits.queue_bytes;
 }
 
+static bool same_tuning(const struct network_spec *a, const struct network_spec *b)
+{
+    return a->tuning.read_bytes == b->tuning.read_bytes && a->tuning.batch_frames == b->tuning.batch_frames &&
+           a->tuning.socket_bytes == b->tuning.socket_bytes &&
+           a->tuning.busy_poll_us == b->tuning.busy_poll_us;
+}
+
 bool network_spec_differs_live_only(const struct network_spec *a, const struct network_spec *b)
 {
     return strcmp(a->name, b->name) == 0 && a->mode == b->mode && a->uplink == b->uplink &&
            strcmp(a->interface, b->interface) == 0 && a->mtu == b->mtu &&
            a->host_loopback == b->host_loopback && a->offload == b->offload && same_addresses(a, b) &&
-           same_sockets(a, b) && same_limits(a, b);
+           same_sockets(a, b) && same_limits(a, b) && same_tuning(a, b);
+}
+
+bool port_spec_is_same(const struct port_spec *a, const struct port_spec *b)
+{
+    return strcmp(a->name, b->name) == 0 && a->enabled == b->enabled && a->isolated == b->isolated &&
+           a->offload_is_set == b->offload_is_set && a->offload == b->offload &&
+           a->n_statics == b->n_statics &&
+           memcmp(a->statics, b->statics, a->n_statics * sizeof(a->statics[0])) == 0;
 }
 
 void network_spec_init(struct network_spec *spec, const char *name, enum network_mode mode)
@@ -73,6 +89,9 @@ void network_spec_init(struct network_spec *spec, const char *name, enum network
     spec->sockets.stream = true;
     spec->sockets.datagram = true;
     spec->sockets.mode = 0600;
+    spec->tuning.read_bytes = IO_STREAM_READ;
+    spec->tuning.batch_frames = IO_DGRAM_SLOTS;
+    spec->tuning.socket_bytes = IO_SOCKET_BUFFER;
     if (mode != MODE_SHARED && mode != MODE_HOST)
         return;
     /* 192.168.105/24 is what socket_vmnet has made people expect; host differs so that both can run. */

@@ -63,6 +63,9 @@ struct network_spec {
         uint32_t fdb_entries, fdb_per_port, fdb_uplink; /* 0: the default */
         uint32_t queue_frames, queue_bytes;
     } limits;
+    struct {
+        uint32_t read_bytes, batch_frames, socket_bytes, busy_poll_us; /* as struct io_settings */
+    } tuning;
 };
 
 struct port_spec {
@@ -83,6 +86,9 @@ struct port_change {
 
 /* True if nothing but what can change while frames flow differs: isolated and forwards. */
 bool network_spec_differs_live_only(const struct network_spec *a, const struct network_spec *b);
+
+/* True if the two say the same. */
+bool port_spec_is_same(const struct port_spec *a, const struct port_spec *b);
 
 /* Defaults of a network called 'name'; mode internal, see api/spec_json.c for the defaults of each mode. */
 void network_spec_init(struct network_spec *spec, const char *name, enum network_mode mode);

@@ -5,7 +5,7 @@
  * keep what network_spec_init() gave: mode "internal"; uplink "auto"; mtu 1500; not isolated; no forwards;
  * offload "off"; both sockets, group null; sockets.mode "0600", with a group "0660"; ipv4 of shared
  * 192.168.105.1/24 with DHCP, of host 192.168.106.1/24 without, of others null; ipv4.dhcp_end the last
- * address a guest can have.
+ * address a guest can have; limits null; tuning that of io/settings.h.
  *
  * What is always true
  *   from_json(to_json(spec)) == spec for every spec that from_json made.
@@ -17,6 +17,7 @@
 
 #include "api/address.h"
 #include "api/json_fields.h"
+#include "io/settings.h"
 #include "switch/mac.h"
 
 #define NAME_RULE "must be 1 to 32 of a-z, 0-9, _ and -, beginning with a letter or a digit"
@@ -26,13 +27,17 @@ enum {
     MTU_MAX = 65535,              /* the length field of IPv4 */
     QUEUE_BYTES_MIN = 128 * 1024, /* room for one frame of the largest size */
     QUEUE_BYTES_MAX = 64 * 1024 * 1024,
+    NUMBERS_MAX = 8, /* of one object */
 };
 
-static const struct {
+/* An object of whole numbers that the network's process has a default for: a row a field. */
+struct number {
     const char *key;
     int64_t min, max;
-    size_t offset;
-} limits[] = {
+    size_t offset; /* of a uint32_t in struct network_spec */
+};
+
+static const struct number limits[] = {
     {"fdb_entries", 16, 65536, offsetof(struct network_spec, limits.fdb_entries)},
     {"fdb_per_port", 1, 65536, offsetof(struct network_spec, limits.fdb_per_port)},
     {"fdb_uplink", 1, 65536, offsetof(struct network_spec, limits.fdb_uplink)},
@@ -40,6 +45,18 @@ static const struct {
     {"queue_bytes", QUEUE_BYTES_MIN, QUEUE_BYTES_MAX, offsetof(struct network_spec, limits.queue_bytes)},
 };
 enum { N_LIMITS = sizeof(limits) / sizeof(limits[0]) };
+
+static const struct number tuning[] = {
+    {"read_bytes", IO_STREAM_READ_MIN, IO_STREAM_READ_MAX, offsetof(struct network_spec, tuning.read_bytes)},
+    {"batch_frames", 1, IO_DGRAM_SLOTS, offsetof(struct network_spec, tuning.batch_frames)},
+    {"socket_bytes", IO_SOCKET_BUFFER_MIN, IO_SOCKET_BUFFER_MAX,
+     offsetof(struct network_spec, tuning.socket_bytes)},
+    {"busy_poll_us", 0, IO_BUSY_POLL_MAX_US, offsetof(struct network_spec, tuning.busy_poll_us)},
+};
+enum { N_TUNING = sizeof(tuning) / sizeof(tuning[0]) };
+
+_Static_assert((int)N_LIMITS <= (int)NUMBERS_MAX && (int)N_TUNING <= (int)NUMBERS_MAX,
+               "room for their names");
 
 /* The name from the URL, else the field; if both, they agree. */
 static void read_name(struct fields *fields, const char *name, char ret_name[PORT_NAME_SIZE])
@@ -234,22 +251,28 @@ static void read_sockets(struct fields *fields, struct network_spec *spec)
     fields_join(fields, &sockets);
 }
 
-static void read_limits(struct fields *fields, struct network_spec *spec)
+/* Null, for one or for all, is what 'spec' has already: the default. */
+static void read_numbers(struct fields *fields, const char *key, const struct number *rows, int n,
+                         struct network_spec *spec)
 {
-    const char *known[N_LIMITS + 1] = {NULL};
-    const json_t *value = fields_get(fields, "limits");
+    const char *known[NUMBERS_MAX + 1] = {NULL};
+    const json_t *value = fields_get(fields, key);
+    char path[JSON_PATH_SIZE];
     struct fields inner;
     int64_t number;
 
     if (!value || json_is_null(value))
         return;
-    for (int i = 0; i < N_LIMITS; i++)
-        known[i] = limits[i].key;
-    fields_open(&inner, value, "/limits", known, NULL, fields->error);
-    for (int i = 0; i < N_LIMITS; i++) {
-        if (fields_integer(&inner, limits[i].key, limits[i].min, limits[i].max, true, &number)) {
-            uint32_t limit = (uint32_t)number;
-            memcpy((char *)spec + limits[i].offset, &limit, sizeof(limit));
+    for (int i = 0; i < n; i++)
+        known[i] = rows[i].key;
+    snprintf(path, sizeof(path), "/%s", key);
+    fields_open(&inner, value, path, known, NULL, fields->error);
+    for (int i = 0; i < n; i++) {
+        if (json_is_null(fields_get(&inner, rows[i].key)))
+            continue;
+        if (fields_integer(&inner, rows[i].key, rows[i].min, rows[i].max, false, &number)) {
+            uint32_t row = (uint32_t)number;
+            memcpy((char *)spec + rows[i].offset, &row, sizeof(row));
         }
     }
     fields_join(fields, &inner);
@@ -304,9 +327,9 @@ static void read_uplink(struct fields *fields, struct network_spec *spec)
 int network_spec_from_json(const json_t *object, const char *name, struct network_spec *ret_spec,
                            struct spec_error *ret_error)
 {
-    static const char *const known[] = {
-        "name",     "mode",          "uplink",   "interface", "ipv4",   "ipv6",    "mtu",
-        "isolated", "host_loopback", "forwards", "sockets",   "limits", "offload", NULL};
+    static const char *const known[] = {"name",    "mode",   "uplink",   "interface",     "ipv4",
+                                        "ipv6",    "mtu",    "isolated", "host_loopback", "forwards",
+                                        "sockets", "limits", "offload",  "tuning",        NULL};
     static const char *const read_only[] = {"pid",    "owner",    "source", "file", "state",
                                             "reason", "counters", "fdb",    NULL};
     const char *modes[MODE_N];
@@ -331,7 +354,8 @@ int network_spec_from_json(const json_t *object, const char *name, struct networ
     fields_bool(&fields, "host_loopback", &ret_spec->host_loopback);
     read_forwards(&fields, ret_spec);
     read_sockets(&fields, ret_spec);
-    read_limits(&fields, ret_spec);
+    read_numbers(&fields, "limits", limits, N_LIMITS, ret_spec);
+    read_numbers(&fields, "tuning", tuning, N_TUNING, ret_spec);
     read_offload(&fields, &ret_spec->offload);
     return fields.failed ? -1 : 0;
 }
@@ -471,27 +495,28 @@ static json_t *write_sockets(const struct network_spec *spec)
                      "mode", mode);
 }
 
-static json_t *write_limits(const struct network_spec *spec)
+/* A number below what its row allows is no number that was set: null. */
+static json_t *write_numbers(const struct network_spec *spec, const struct number *rows, int n)
 {
     json_t *object = json_object();
 
-    for (int i = 0; i < N_LIMITS; i++) {
-        uint32_t limit;
-        memcpy(&limit, (const char *)spec + limits[i].offset, sizeof(limit));
-        json_object_set_new(object, limits[i].key, limit ? json_integer(limit) : json_null());
+    for (int i = 0; i < n; i++) {
+        uint32_t row;
+        memcpy(&row, (const char *)spec + rows[i].offset, sizeof(row));
+        json_object_set_new(object, rows[i].key, row >= rows[i].min ? json_integer(row) : json_null());
     }
     return object;
 }
 
 json_t *network_spec_to_json(const struct network_spec *spec)
 {
-    return json_pack("{s:s, s:s, s:s, s:s?, s:o, s:o, s:i, s:b, s:b, s:o, s:o, s:o, s:s}", "name", spec->name,
-                     "mode", network_mode_name(spec->mode), "uplink", network_uplink_name(spec->uplink),
-                     "interface", spec->interface[0] ? spec->interface : NULL, "ipv4", write_ipv4(spec),
-                     "ipv6", write_ipv6(spec), "mtu", (int)spec->mtu, "isolated", spec->isolated,
-                     "host_loopback", spec->host_loopback, "forwards", write_forwards(spec), "sockets",
-                     write_sockets(spec), "limits", write_limits(spec), "offload",
-                     port_offload_name(spec->offload));
+    return json_pack(
+        "{s:s, s:s, s:s, s:s?, s:o, s:o, s:i, s:b, s:b, s:o, s:o, s:o, s:s, s:o}", "name", spec->name, "mode",
+        network_mode_name(spec->mode), "uplink", network_uplink_name(spec->uplink), "interface",
+        spec->interface[0] ? spec->interface : NULL, "ipv4", write_ipv4(spec), "ipv6", write_ipv6(spec),
+        "mtu", (int)spec->mtu, "isolated", spec->isolated, "host_loopback", spec->host_loopback, "forwards",
+        write_forwards(spec), "sockets", write_sockets(spec), "limits", write_numbers(spec, limits, N_LIMITS),
+        "offload", port_offload_name(spec->offload), "tuning", write_numbers(spec, tuning, N_TUNING));
 }
 
 json_t *port_spec_to_json(const struct port_spec *spec)

@@ -211,7 +211,7 @@ static void on_put(void *ctx, unsigned status, const char *why)
     }
     control_reply_problem(job->call, status, why, NULL, NULL);
     struct port_spec *kept = find_spec(m, job->port);
-    if (job->status == 200 && status < 500 && kept && memcmp(kept, &job->spec, sizeof(*kept)) == 0) {
+    if (job->status == 200 && status < 500 && kept && port_spec_is_same(kept, &job->spec)) {
         /* No later PUT has come in between. Kept, it would be refused again at each restart. */
         *kept = job->before;
         managed_save(m);

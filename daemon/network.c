@@ -5,12 +5,22 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { TICK_MS = 1000, UPLINK_ASK_MS = 5000 };
+enum { TICK_MIN_MS = 1000, UPLINK_ASK_MS = 5000 };
 
+/* A network that has nothing to forget sleeps: the tick is due when the oldest address may be. */
 static void on_tick(uv_timer_t *timer)
 {
     struct network *network = timer->data;
-    lan_tick(network->lan, uv_now(network->loop));
+    const uint64_t left_ms = lan_tick(network->lan, uv_now(network->loop));
+    if (left_ms > 0)
+        uv_timer_start(timer, on_tick, left_ms > TICK_MIN_MS ? left_ms : TICK_MIN_MS, 0);
+}
+
+static void on_turn(uv_prepare_t *turn)
+{
+    struct network *network = turn->data;
+    if (!uv_is_active((const uv_handle_t *)&network->tick) && fdb_n_learned(lan_fdb(network->lan)) > 0)
+        uv_timer_start(&network->tick, on_tick, FDB_AGE_MS, 0);
 }
 
 static uint32_t or_default(uint32_t value, uint32_t otherwise)
@@ -36,9 +46,15 @@ static int open_lan(struct network *network)
     network->lan = lan_create(&options);
     if (!network->lan)
         return UV_ENOMEM;
-    const struct io_limits limits = {.queue_frames = or_default(spec->limits.queue_frames, IO_QUEUE_FRAMES),
-                                     .queue_bytes = or_default(spec->limits.queue_bytes, IO_QUEUE_BYTES)};
-    r = io_create(&network->io, network->loop, network->lan, &limits);
+    const struct io_settings settings = {
+        .limits = {.queue_frames = or_default(spec->limits.queue_frames, IO_QUEUE_FRAMES),
+                   .queue_bytes = or_default(spec->limits.queue_bytes, IO_QUEUE_BYTES)},
+        .read_bytes = spec->tuning.read_bytes,
+        .batch_frames = spec->tuning.batch_frames,
+        .socket_bytes = spec->tuning.socket_bytes,
+        .busy_poll_us = spec->tuning.busy_poll_us,
+    };
+    r = io_create(&network->io, network->loop, network->lan, &settings);
     if (r < 0)
         lan_destroy(network->lan);
     return r;
@@ -100,8 +116,11 @@ int network_create(struct network **ret_network, uv_loop_t *loop, const struct n
     uv_timer_init(loop, &network->tick);
     uv_timer_init(loop, &network->uplink_timer);
     network->tick.data = network->uplink_timer.data = network;
-    network->n_handles = 2;
-    uv_timer_start(&network->tick, on_tick, TICK_MS, TICK_MS);
+    uv_prepare_init(loop, &network->turn);
+    network->turn.data = network;
+    network->n_handles = 3;
+    uv_prepare_start(&network->turn, on_turn);
+    uv_unref((uv_handle_t *)&network->turn); /* it alone must not keep a loop running */
     add_uplink(network);
     *ret_network = network;
     return 0;
@@ -178,6 +197,7 @@ void network_plug_uplink(struct network *network, const struct uplink_order *ord
         network_uplink_lost(network, uv_strerror(r));
         return;
     }
+    uv_timer_stop(&network->uplink_timer); /* the question is answered */
     network->uplink_up_since_ms = uv_now(network->loop);
     set_uplink_state(network, UPLINK_UP, "");
 }
@@ -228,5 +248,6 @@ void network_close(struct network *network, void (*on_closed)(void *ctx), void *
     if (network->hub)
         dgram_hub_close(network->hub);
     uv_close((uv_handle_t *)&network->tick, on_handle_closed);
+    uv_close((uv_handle_t *)&network->turn, on_handle_closed);
     uv_close((uv_handle_t *)&network->uplink_timer, on_handle_closed);
 }

@@ -49,7 +49,8 @@ struct network {
     uint64_t clients_refused;
     struct log_limit refuse_log, denied_log;
     struct log_limit client_log; /* datagram clients come and go */
-    uv_timer_t tick;
+    uv_prepare_t turn;
+    uv_timer_t tick; /* active only while there are learned addresses */
 
     struct network_port *uplink; /* NULL: none is wanted */
     enum uplink_kind uplink_kind;

@@ -16,6 +16,7 @@ static void fill_lan(struct network *network, struct lan_snapshot *lan)
     const struct fdb_flap *flap = fdb_last_flap(fdb);
     lan_totals(network->lan, &lan->totals, &lan->queued);
     lan->n_ports = network->n_ports;
+    lan->n_fdb = fdb_n_entries(fdb);
     lan->n_learned = fdb_n_learned(fdb);
     lan->moves = fdb_n_moves(fdb);
     lan->evictions = fdb_n_evictions(fdb);

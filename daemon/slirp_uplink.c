@@ -23,6 +23,9 @@ enum {
     CONFIG_VERSION = 4,
     MTU_DEFAULT = 1500,
     TIMERS_MAX = SLIRP_TIMER_NUM,
+    SLIRP_WAIT_MAX_MS = 1000, /* what it says when it waits for nothing */
+    AWAKE_MS = 3000,
+    SLEEP_MAX_MS = 60 * 1000,
 };
 
 static const uint32_t loopback = 0x7F000001;
@@ -42,6 +45,8 @@ struct slirp_uplink {
     struct slirp_timer timers[TIMERS_MAX];
     struct log_limit guest_errors;
     struct poll_set *set; /* during prepare and finish */
+    bool is_used;         /* a guest has sent something since the last prepare */
+    int64_t awake_until_ms;
 };
 
 static struct in_addr to_in_addr(uint32_t address)
@@ -250,6 +255,7 @@ struct uplink_facts slirp_uplink_facts(const struct slirp_uplink *uplink)
 
 void slirp_uplink_input(struct slirp_uplink *uplink, const uint8_t *frame, size_t len)
 {
+    uplink->is_used = true;
     slirp_input(uplink->slirp, frame, (int)len);
 }
 
@@ -300,12 +306,29 @@ static int until_next_timer(const struct slirp_uplink *uplink, int timeout_ms)
     return (int)wait;
 }
 
+/* libslirp wants to be called each second even if it holds no socket, no connection (then it says 500 ms or
+ * less) and no half of a packet: an idle network would never sleep. A packet that waits for a guest's ARP
+ * answer needs that second, so not until guests have been silent for a while; and then at least once a
+ * minute. */
+static bool may_sleep(struct slirp_uplink *uplink, uint32_t wait, bool has_sockets)
+{
+    int64_t now = now_ms();
+    if (uplink->is_used || has_sockets)
+        uplink->awake_until_ms = now + AWAKE_MS;
+    uplink->is_used = false;
+    return wait == SLIRP_WAIT_MAX_MS && now >= uplink->awake_until_ms;
+}
+
 void slirp_uplink_prepare(struct slirp_uplink *uplink, struct poll_set *set, int *timeout_ms)
 {
-    uint32_t wait = (uint32_t)until_next_timer(uplink, *timeout_ms);
+    const uint32_t until_timer = (uint32_t)until_next_timer(uplink, *timeout_ms);
+    const unsigned n_before = set->n;
+    uint32_t wait = until_timer;
     uplink->set = set;
     slirp_pollfds_fill(uplink->slirp, &wait, on_add_poll, uplink);
     uplink->set = NULL;
+    if (may_sleep(uplink, wait, set->n > n_before))
+        wait = until_timer < SLEEP_MAX_MS ? until_timer : SLEEP_MAX_MS;
     *timeout_ms = wait < INT_MAX ? (int)wait : INT_MAX;
 }
 

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # etc/install-deps.sh - installs the packages that are missing, and nothing else
 #
-# usage: etc/install-deps.sh [build] [demo] [test] [check]      (default: build)
+# usage: etc/install-deps.sh [build] [demo] [test] [check] [perf]      (default: build)
 #
 # build: what compiling needs. demo: QEMU and busybox. test: what tests/run.sh needs. check: the static checks of .ci/run.
+# perf: what perf/run.sh measures with, and the switches it compares with.
 # Debian and its relatives use apt-get, with sudo unless root; macOS uses Homebrew, as you. Says what it
 # installs before it does; with everything there it says nothing and needs no privilege.
 set -eu
@@ -11,7 +12,7 @@ set -eu
 say() { printf '%s: %s\n' "$(basename "$0")" "$*"; }
 fail() { say "error: $*" >&2; exit 1; }
 
-case ${1:-} in -h | --help) sed -n '2,8s/^# \{0,1\}//p' "$0"; exit 0 ;; esac
+case ${1:-} in -h | --help) sed -n '2,9s/^# \{0,1\}//p' "$0"; exit 0 ;; esac
 [ $# -gt 0 ] || set -- build
 
 debian_packages() {
@@ -20,7 +21,9 @@ debian_packages() {
         libcurl4-openssl-dev libcmocka-dev curl ;;
     demo) echo qemu-system-x86 busybox-static curl ca-certificates ;;
     test) echo qemu-system-x86 busybox-static curl ca-certificates iproute2 util-linux procps python3 python3-venv python3-yaml ;;
-    check) echo clang libclang-rt-14-dev clang-tidy clang-format cppcheck file llvm ;; # the runtime of Debian 12's clang, 14
+    check) echo clang libclang-rt-14-dev clang-tidy clang-format cppcheck file llvm valgrind strace ;; # the runtime of Debian 12's clang, 14
+    perf) echo iperf3 iputils-ping iproute2 util-linux ethtool vde2 openvswitch-switch qemu-system-x86 busybox-static curl ca-certificates git \
+        python3 python3-venv ;;
     *) fail "unknown set '$1'; see --help" ;;
     esac
 }
@@ -31,6 +34,7 @@ brew_packages() {
     demo) fail "the demo boots Linux guests with QEMU and is for Linux; run etc/quickstart.sh without --demo" ;;
     test) echo python3 ;;
     check) echo llvm cppcheck ;;
+    perf) fail "perf/ measures on Linux" ;;
     *) fail "unknown set '$1'; see --help" ;;
     esac
 }

@@ -10,7 +10,7 @@ enum { BATCH_STRIDE = (BATCH_ALIGN + FRAME_LEN_MAX + 1 + BATCH_ALIGN - 1) / BATC
 
 int batch_init(struct batch *batch)
 {
-    batch->memory_size = (size_t)IO_DGRAM_SLOTS * BATCH_STRIDE;
+    batch->memory_size = (size_t)IO_DGRAM_SLOTS * BATCH_STRIDE + BATCH_CALLS;
     /* Mapped, not allocated: short frames touch one page of each slot and the rest costs nothing. */
     batch->memory = mmap(NULL, batch->memory_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANON, -1, 0);
     if (batch->memory == MAP_FAILED) {
@@ -19,6 +19,7 @@ int batch_init(struct batch *batch)
     }
     for (size_t i = 0; i < IO_DGRAM_SLOTS; i++)
         batch->slots[i].bytes = batch->memory + i * BATCH_STRIDE + BATCH_ALIGN;
+    batch->calls = batch->memory + (size_t)IO_DGRAM_SLOTS * BATCH_STRIDE;
     return 0;
 }
 

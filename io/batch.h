@@ -27,10 +27,11 @@ struct batch_slot {
 };
 
 /* The kernel copies about a tenth faster to where a cache line begins. */
-enum { BATCH_ALIGN = 64 };
+enum { BATCH_ALIGN = 64, BATCH_CALLS = 16 * 1024 };
 
 struct batch {
     struct batch_slot slots[IO_DGRAM_SLOTS];
+    void *calls; /* BATCH_CALLS bytes, zero at first: what the system's call is to be told, told once */
     uint8_t *memory;
     size_t memory_size;
 };
@@ -39,9 +40,10 @@ struct batch {
 int batch_init(struct batch *batch);
 void batch_deinit(struct batch *batch);
 
-/* Receives up to 'max' <= IO_DGRAM_SLOTS datagrams into the slots, with their sources. Returns how many (>=
- * 1), or a negative errno. */
-int batch_receive(struct batch *batch, int fd, unsigned max);
+/* Receives up to 'max' <= IO_DGRAM_SLOTS datagrams into the slots, with their sources if these are wanted:
+ * the kernel's copying of one costs a connected socket, which has only one, 2 % of a frame. Returns how many
+ * (>= 1), or a negative errno. */
+int batch_receive(struct batch *batch, int fd, unsigned max, bool wants_sources);
 
 struct batch_message {
     struct iovec *iov;

@@ -92,7 +92,7 @@ static void close_descriptors(const struct msghdr_x *message)
         batch_close_descriptors(&plain);
 }
 
-int batch_receive(struct batch *batch, int fd, unsigned max)
+int batch_receive(struct batch *batch, int fd, unsigned max, bool wants_sources)
 {
     struct msghdr_x messages[IO_DGRAM_SLOTS];
     struct iovec iov[IO_DGRAM_SLOTS];
@@ -101,15 +101,15 @@ int batch_receive(struct batch *batch, int fd, unsigned max)
 
     find_once();
     if (!calls.receive)
-        return batch_posix_receive(batch, fd, max);
+        return batch_posix_receive(batch, fd, max, wants_sources);
     if (max > calls.slots)
         max = calls.slots;
     for (unsigned i = 0; i < max; i++) {
         struct batch_slot *slot = &batch->slots[i];
 
         iov[i] = (struct iovec){.iov_base = slot->bytes, .iov_len = FRAME_LEN_MAX + 1};
-        messages[i] = (struct msghdr_x){.msg_name = &slot->from,
-                                        .msg_namelen = sizeof slot->from,
+        messages[i] = (struct msghdr_x){.msg_name = wants_sources ? &slot->from : NULL,
+                                        .msg_namelen = wants_sources ? sizeof slot->from : 0,
                                         .msg_iov = &iov[i],
                                         .msg_iovlen = 1,
                                         .msg_control = &controls[i],
@@ -118,7 +118,7 @@ int batch_receive(struct batch *batch, int fd, unsigned max)
     n = calls.receive(fd, messages, max, MSG_DONTWAIT);
     if (n < 0 && is_not_offered(errno)) {
         calls.receive = NULL;
-        return batch_posix_receive(batch, fd, max);
+        return batch_posix_receive(batch, fd, max, wants_sources);
     }
     if (n < 0)
         return -errno;

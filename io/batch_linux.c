@@ -6,28 +6,52 @@
 #include "io/piece.h"
 #include "switch/frame.h"
 
-int batch_receive(struct batch *batch, int fd, unsigned max)
-{
-    struct mmsghdr messages[IO_DGRAM_SLOTS];
-    struct iovec iov[IO_DGRAM_SLOTS];
-    int n;
+/* The kernel reads 64 headers of 56 bytes for each call that may get so many; to write them anew each time
+ * would cost a call that gets one datagram more than all the rest of its way. */
+struct calls {
+    bool is_ready;
+    struct iovec parts[IO_DGRAM_SLOTS];
+    struct mmsghdr plain[IO_DGRAM_SLOTS], sourced[IO_DGRAM_SLOTS];
+};
 
-    for (unsigned i = 0; i < max; i++) {
+_Static_assert(sizeof(struct calls) <= BATCH_CALLS, "room for what the calls are told");
+
+static struct calls *calls_of(struct batch *batch)
+{
+    struct calls *calls = batch->calls;
+
+    for (size_t i = 0; i < IO_DGRAM_SLOTS && !calls->is_ready; i++) {
         struct batch_slot *slot = &batch->slots[i];
 
-        iov[i] = (struct iovec){.iov_base = slot->bytes, .iov_len = FRAME_LEN_MAX + 1};
-        messages[i].msg_hdr = (struct msghdr){
-            .msg_name = &slot->from, .msg_namelen = sizeof slot->from, .msg_iov = &iov[i], .msg_iovlen = 1};
+        calls->parts[i] = (struct iovec){.iov_base = slot->bytes, .iov_len = FRAME_LEN_MAX + 1};
+        calls->plain[i].msg_hdr = (struct msghdr){.msg_iov = &calls->parts[i], .msg_iovlen = 1};
+        calls->sourced[i].msg_hdr = (struct msghdr){.msg_name = &slot->from,
+                                                    .msg_namelen = sizeof slot->from,
+                                                    .msg_iov = &calls->parts[i],
+                                                    .msg_iovlen = 1};
     }
-    n = recvmmsg(fd, messages, max, MSG_DONTWAIT, NULL);
+    calls->is_ready = true;
+    return calls;
+}
+
+int batch_receive(struct batch *batch, int fd, unsigned max, bool wants_sources)
+{
+    struct calls *calls = calls_of(batch);
+    struct mmsghdr *messages = wants_sources ? calls->sourced : calls->plain;
+    int n = recvmmsg(fd, messages, max, MSG_DONTWAIT, NULL);
+
     if (n < 0)
         return -errno;
     for (int i = 0; i < n; i++) {
-        batch->slots[i].len = messages[i].msg_len;
-        batch->slots[i].from_len = messages[i].msg_hdr.msg_namelen;
+        struct batch_slot *slot = &batch->slots[i];
+
+        slot->len = messages[i].msg_len;
+        slot->from_len = messages[i].msg_hdr.msg_namelen;
         /* A path of 108 bytes is told as 111: with a NUL for which there is no room (unix(7), BUGS). */
-        if (batch->slots[i].from_len > sizeof batch->slots[i].from)
-            batch->slots[i].from_len = sizeof batch->slots[i].from;
+        if (slot->from_len > sizeof slot->from)
+            slot->from_len = sizeof slot->from;
+        if (wants_sources)
+            messages[i].msg_hdr.msg_namelen = sizeof slot->from; /* it said how long this one was */
     }
     return n;
 }

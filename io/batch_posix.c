@@ -45,15 +45,17 @@ static ssize_t receive(int fd, struct msghdr *message)
     return n;
 }
 
-int batch_posix_receive(struct batch *batch, int fd, unsigned max)
+int batch_posix_receive(struct batch *batch, int fd, unsigned max, bool wants_sources)
 {
     int n = 0;
 
     for (; n < (int)max; n++) {
         struct batch_slot *slot = &batch->slots[n];
         struct iovec iov = {.iov_base = slot->bytes, .iov_len = FRAME_LEN_MAX + 1};
-        struct msghdr message = {
-            .msg_name = &slot->from, .msg_namelen = sizeof slot->from, .msg_iov = &iov, .msg_iovlen = 1};
+        struct msghdr message = {.msg_name = wants_sources ? &slot->from : NULL,
+                                 .msg_namelen = wants_sources ? sizeof slot->from : 0,
+                                 .msg_iov = &iov,
+                                 .msg_iovlen = 1};
         ssize_t len = receive(fd, &message);
 
         if (len < 0)

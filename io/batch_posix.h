@@ -23,7 +23,7 @@ void batch_close_descriptors(struct msghdr *message);
 /* A path may be longer than sun_path here, and cut short it would name another: then 0. */
 socklen_t batch_from_len(socklen_t told);
 
-int batch_posix_receive(struct batch *batch, int fd, unsigned max);
+int batch_posix_receive(struct batch *batch, int fd, unsigned max, bool wants_sources);
 int batch_posix_send(int fd, const struct batch_message *messages, unsigned n);
 ssize_t batch_posix_read(int fd, uint8_t *bytes, size_t len);
 

@@ -80,6 +80,28 @@ static struct hub_client *find(struct dgram_hub *hub, const struct batch_slot *s
     return NULL;
 }
 
+static void on_probe(uv_timer_t *timer)
+{
+    struct dgram_hub *hub = timer->data;
+
+    for (struct list *node = hub->clients.next; node != &hub->clients; node = node->next) {
+        struct hub_client *client = LIST_OWNER(node, struct hub_client, of_hub);
+        int r;
+
+        if (client->is_heard) {
+            client->is_heard = false;
+            continue;
+        }
+        r = dgram_address_probe(&client->address);
+        if (r == -ECONNREFUSED || r == -ENOENT)
+            link_fail(&client->link, "the client has left");
+        else if (dgram_address_is_replaced(&client->address))
+            link_fail(&client->link, "another client has bound its address");
+    }
+    if (list_is_empty(&hub->clients))
+        uv_timer_stop(timer);
+}
+
 static void insert(struct dgram_hub *hub, struct hub_client *client)
 {
     struct hub_client **bucket = bucket_of(hub, &client->address.name, client->address.len);
@@ -87,6 +109,8 @@ static void insert(struct dgram_hub *hub, struct hub_client *client)
     client->next = *bucket;
     *bucket = client;
     list_append(&hub->clients, &client->of_hub);
+    if (!uv_is_active((const uv_handle_t *)&hub->probe))
+        uv_timer_start(&hub->probe, on_probe, HUB_PROBE_MS, HUB_PROBE_MS);
 }
 
 /* Takes the client out of the table and its port; its memory goes on a later turn. */
@@ -238,32 +262,12 @@ static void on_datagrams(uv_poll_t *poll, int status, int events)
     if (status < 0) /* libuv has stopped it; the error is in nobody's way */
         uv_poll_start(&hub->poll, UV_READABLE, on_datagrams);
     hub->io->n_ready++;
-    n = batch_receive(batch, hub->fd, io_batch_size(hub->io));
+    n = batch_receive(batch, hub->fd, io_batch_size(hub->io, hub->last && hub->last->link.has_big), true);
     for (size_t i = 0; n > 0 && i < (size_t)n && !hub->is_closing;) {
         size_t len = run_len(&batch->slots[i], (size_t)n - i);
 
         take_run(hub, i, len);
         i += len;
-    }
-}
-
-static void on_probe(uv_timer_t *timer)
-{
-    struct dgram_hub *hub = timer->data;
-
-    for (struct list *node = hub->clients.next; node != &hub->clients; node = node->next) {
-        struct hub_client *client = LIST_OWNER(node, struct hub_client, of_hub);
-        int r;
-
-        if (client->is_heard) {
-            client->is_heard = false;
-            continue;
-        }
-        r = dgram_address_probe(&client->address);
-        if (r == -ECONNREFUSED || r == -ENOENT)
-            link_fail(&client->link, "the client has left");
-        else if (dgram_address_is_replaced(&client->address))
-            link_fail(&client->link, "another client has bound its address");
     }
 }
 
@@ -297,13 +301,12 @@ int dgram_hub_open(struct dgram_hub **ret_hub, struct io *io, int fd, const stru
         free(hub);
         return r;
     }
-    socket_set_buffers(fd, IO_SOCKET_BUFFER);
+    socket_set_buffers(fd, (int)io->settings.socket_bytes);
     uv_timer_init(io->loop, &hub->probe);
     hub->poll.data = hub;
     hub->probe.data = hub;
     hub->n_handles = 2;
     uv_poll_start(&hub->poll, UV_READABLE, on_datagrams);
-    uv_timer_start(&hub->probe, on_probe, HUB_PROBE_MS, HUB_PROBE_MS);
     *ret_hub = hub;
     return 0;
 }

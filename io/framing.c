@@ -17,7 +17,7 @@ void framing_split(uint8_t *bytes, size_t len, struct frame *frames, size_t max_
             ret->bad_len = frame_len;
             break;
         }
-        if (end - at < (ptrdiff_t)(FRAME_PREFIX + frame_len))
+        if ((size_t)(end - at) < FRAME_PREFIX + (size_t)frame_len)
             break;
         if (frame_len >= FRAME_LEN_MIN) {
             frames[n++] = (struct frame){.head = at + FRAME_PREFIX, .len = frame_len, .head_len = frame_len};

@@ -3,6 +3,10 @@
  * The good path uses none of this file. Chores are what a callback must not do where it finds it: ending a
  * link in the middle of a batch, resuming a source inside another port's send. They run on the next turn, by
  * an idle handle that is active only while there are some, so it never spins.
+ *
+ * Busy polling: going to sleep and being woken costs more than a frame. While 'busy' is active the loop asks
+ * for events and does not wait for them; it is started by a turn that had frames and stopped when
+ * busy_poll_us have gone without one. Off, it costs one comparison a turn.
  */
 #include "io/io.h"
 
@@ -98,16 +102,75 @@ static void on_keeper(uv_timer_t *handle)
 {
     struct io *io = handle->data;
 
-    for (struct list *node = io->links.next; node != &io->links; node = node->next)
-        resume_trim(LIST_OWNER(node, struct link, of_io)->resume);
+    bool is_needed = false;
+
+    for (struct list *node = io->links.next; node != &io->links; node = node->next) {
+        struct resume *resume = LIST_OWNER(node, struct link, of_io)->resume;
+
+        resume_trim(resume);
+        is_needed = is_needed || resume_is_touched(resume);
+    }
+    if (!is_needed)
+        uv_timer_stop(&io->keeper);
+}
+
+void io_keep(struct link *link)
+{
+    uv_timer_t *keeper = &link->io->keeper;
+
+    if (resume_is_touched(link->resume) && !uv_is_active((const uv_handle_t *)keeper))
+        uv_timer_start(keeper, on_keeper, IO_KEEPER_MS, IO_KEEPER_MS);
+}
+
+static void on_probe(uv_timer_t *handle)
+{
+    struct io *io = handle->data;
+
+    for (struct list *node = io->probed.next; node != &io->probed; node = node->next) {
+        struct link *link = LIST_OWNER(node, struct link, of_probed);
+
+        link->class->probe(link);
+    }
+    if (list_is_empty(&io->probed))
+        uv_timer_stop(&io->prober);
+}
+
+void io_probe(struct link *link)
+{
+    struct io *io = link->io;
+
+    list_remove(&link->of_probed);
+    list_append(&io->probed, &link->of_probed);
+    if (!uv_is_active((const uv_handle_t *)&io->prober))
+        uv_timer_start(&io->prober, on_probe, IO_PROBE_MS, IO_PROBE_MS);
 }
 
 /* ---- shares ---- */
+
+static void on_busy(uv_idle_t *handle)
+{
+    (void)handle; /* that it is active is what matters */
+}
+
+/* Between the turn that was and the loop's decision whether to sleep. */
+static void stay_busy(struct io *io)
+{
+    const bool is_busy = uv_is_active((const uv_handle_t *)&io->busy);
+
+    if (io->n_ready > 0) {
+        io->busy_until_us = io_now_us() + io->settings.busy_poll_us;
+        uv_idle_start(&io->busy, on_busy);
+    } else if (is_busy && io_now_us() >= io->busy_until_us) {
+        uv_idle_stop(&io->busy);
+    }
+}
 
 static void on_turn(uv_prepare_t *handle)
 {
     struct io *io = handle->data;
 
+    if (io->settings.busy_poll_us > 0)
+        stay_busy(io);
     io->n_ready_before = io->n_ready;
     io->n_ready = 0;
 }
@@ -116,18 +179,24 @@ static size_t share(const struct io *io, size_t all, size_t least)
 {
     unsigned n = io->n_ready > io->n_ready_before ? io->n_ready : io->n_ready_before;
 
+    if (least > all)
+        least = all; /* set to less than it would be bounded by */
     return n <= 1 ? all : all / n > least ? all / n : least;
 }
 
 size_t io_read_size(const struct io *io)
 {
-    return share(io, IO_STREAM_READ, IO_STREAM_READ_MIN);
+    return share(io, io->settings.read_bytes, IO_STREAM_READ_MIN);
 }
 
 /* Many large datagrams at once would gain nothing, and touch megabytes of slots. */
-unsigned io_batch_size(const struct io *io)
+unsigned io_batch_size(const struct io *io, bool has_big)
 {
-    return io->is_big_batch ? IO_DGRAM_SLOTS_MIN : (unsigned)share(io, IO_DGRAM_SLOTS, IO_DGRAM_SLOTS_MIN);
+    const uint32_t all = io->settings.batch_frames;
+
+    if (has_big)
+        return all < IO_DGRAM_SLOTS_MIN ? all : IO_DGRAM_SLOTS_MIN;
+    return (unsigned)share(io, all, IO_DGRAM_SLOTS_MIN);
 }
 
 /* ---- life ---- */
@@ -139,7 +208,35 @@ static void init_timer(struct io *io, uv_timer_t *timer)
     io->n_handles++;
 }
 
-int io_create(struct io **ret_io, uv_loop_t *loop, struct lan *lan, const struct io_limits *limits)
+static uint32_t within(uint32_t value, uint32_t otherwise, uint32_t least, uint32_t most)
+{
+    if (value == 0)
+        value = otherwise;
+    return value < least ? least : value > most ? most : value;
+}
+
+/* Buffers are as large as these say, so whoever said them is not trusted to have kept to the ranges. */
+static void take_settings(struct io *io, const struct io_settings *given)
+{
+    io->settings = (struct io_settings){
+        .limits = {.queue_frames = within(given->limits.queue_frames, 1, 1, UINT32_MAX),
+                   .queue_bytes =
+                       within(given->limits.queue_bytes, 0, FRAME_PREFIX + FRAME_LEN_MAX, UINT32_MAX)},
+        .read_bytes = within(given->read_bytes, IO_STREAM_READ, IO_STREAM_READ_MIN, IO_STREAM_READ_MAX),
+        .batch_frames = within(given->batch_frames, IO_DGRAM_SLOTS, 1, IO_DGRAM_SLOTS),
+        .socket_bytes =
+            within(given->socket_bytes, IO_SOCKET_BUFFER, IO_SOCKET_BUFFER_MIN, IO_SOCKET_BUFFER_MAX),
+        .busy_poll_us = within(given->busy_poll_us, 0, 0, IO_BUSY_POLL_MAX_US),
+    };
+}
+
+/* What aligned_alloc() gives must be whole lines. */
+static size_t in_lines(size_t len)
+{
+    return (len + BATCH_ALIGN - 1) / BATCH_ALIGN * BATCH_ALIGN;
+}
+
+int io_create(struct io **ret_io, uv_loop_t *loop, struct lan *lan, const struct io_settings *settings)
 {
     struct io *io = calloc(1, sizeof *io);
 
@@ -147,12 +244,8 @@ int io_create(struct io **ret_io, uv_loop_t *loop, struct lan *lan, const struct
         return UV_ENOMEM;
     io->loop = loop;
     io->lan = lan;
-    io->limits = *limits;
-    if (io->limits.queue_frames == 0)
-        io->limits.queue_frames = 1;
-    if (io->limits.queue_bytes < FRAME_PREFIX + FRAME_LEN_MAX)
-        io->limits.queue_bytes = FRAME_PREFIX + FRAME_LEN_MAX;
-    io->stream_bytes = aligned_alloc(BATCH_ALIGN, STREAM_COPY_MAX + IO_STREAM_READ);
+    take_settings(io, settings);
+    io->stream_bytes = aligned_alloc(BATCH_ALIGN, in_lines(STREAM_COPY_MAX + io->settings.read_bytes));
     if (!io->stream_bytes || batch_init(&io->batch) < 0) {
         free(io->stream_bytes);
         free(io);
@@ -162,6 +255,7 @@ int io_create(struct io **ret_io, uv_loop_t *loop, struct lan *lan, const struct
     list_init(&io->ending);
     list_init(&io->waiting);
     list_init(&io->pushing);
+    list_init(&io->probed);
     uv_idle_init(loop, &io->chores);
     io->chores.data = io;
     io->n_handles++;
@@ -170,10 +264,14 @@ int io_create(struct io **ret_io, uv_loop_t *loop, struct lan *lan, const struct
     io->n_handles++;
     uv_prepare_start(&io->turn, on_turn);
     uv_unref((uv_handle_t *)&io->turn); /* it alone must not keep a loop running */
+    uv_idle_init(loop, &io->busy);
+    io->busy.data = io;
+    io->n_handles++;
+    uv_unref((uv_handle_t *)&io->busy);
     init_timer(io, &io->waits);
     init_timer(io, &io->keeper);
-    uv_timer_start(&io->keeper, on_keeper, IO_KEEPER_MS, IO_KEEPER_MS);
     uv_unref((uv_handle_t *)&io->keeper);
+    init_timer(io, &io->prober);
     *ret_io = io;
     return 0;
 }
@@ -184,8 +282,10 @@ void io_destroy(struct io *io)
         return;
     uv_close((uv_handle_t *)&io->chores, on_handle_closed);
     uv_close((uv_handle_t *)&io->turn, on_handle_closed);
+    uv_close((uv_handle_t *)&io->busy, on_handle_closed);
     uv_close((uv_handle_t *)&io->waits, on_handle_closed);
     uv_close((uv_handle_t *)&io->keeper, on_handle_closed);
+    uv_close((uv_handle_t *)&io->prober, on_handle_closed);
 }
 
 void link_wait(struct link *link)

@@ -28,7 +28,7 @@ const char *link_kind_name(enum link_kind kind)
 
 int link_init(struct link *link, struct io *io, const struct link_class *class, const struct port_ops *ops)
 {
-    link->resume = resume_create(&io->limits);
+    link->resume = resume_create(&io->settings);
     if (!link->resume)
         return UV_ENOMEM;
     link->resume->kind = class->kind;
@@ -42,6 +42,7 @@ int link_init(struct link *link, struct io *io, const struct link_class *class, 
     list_init(&link->of_ending);
     list_init(&link->of_waiting);
     list_init(&link->of_pushing);
+    list_init(&link->of_probed);
     list_append(&io->links, &link->of_io);
     return 0;
 }
@@ -52,6 +53,7 @@ void link_deinit(struct link *link)
     list_remove(&link->of_ending);
     list_remove(&link->of_waiting);
     list_remove(&link->of_pushing);
+    list_remove(&link->of_probed);
     resume_destroy(link->resume);
 }
 
@@ -85,30 +87,33 @@ int link_open_handles(struct link *link, int fd)
     return 0;
 }
 
-int link_open(struct io *io, struct port *port, int fd, const struct link_class *class,
-              const struct port_ops *ops, link_closed_fn *on_closed, void *ctx)
+int link_open_as(struct link *link, struct io *io, struct port *port, int fd, const struct link_class *class,
+                 const struct port_ops *ops, link_closed_fn *on_closed, void *ctx)
 {
-    struct link *link = calloc(1, sizeof *link);
-    int r;
+    int r = link_init(link, io, class, ops);
 
-    if (!link)
-        return UV_ENOMEM;
-    r = link_init(link, io, class, ops);
     if (r < 0)
-        goto free_link;
+        return r;
     r = link_open_handles(link, fd);
-    if (r < 0)
-        goto deinit_link;
+    if (r < 0) {
+        link_deinit(link);
+        return r;
+    }
     link->on_closed = on_closed;
     link->ctx = ctx;
     link_plug(link, port);
     link_want(link, UV_READABLE);
     return 0;
+}
 
-deinit_link:
-    link_deinit(link);
-free_link:
-    free(link);
+int link_open(struct io *io, struct port *port, int fd, const struct link_class *class,
+              const struct port_ops *ops, link_closed_fn *on_closed, void *ctx)
+{
+    struct link *link = calloc(1, sizeof *link);
+    int r = link ? link_open_as(link, io, port, fd, class, ops, on_closed, ctx) : UV_ENOMEM;
+
+    if (r < 0)
+        free(link);
     return r;
 }
 
@@ -138,6 +143,7 @@ void link_unplug(struct link *link)
     struct port *port = link->port;
 
     list_remove(&link->of_waiting);
+    list_remove(&link->of_probed);
     link_stop_pushing(link);
     if (!port || port->link != link)
         return;
@@ -250,7 +256,7 @@ void link_status(const struct port *port, struct link_status *ret_status)
 /* The peer was blocked in a write: it gets the chance to finish it, and sees the end only then. */
 static void discard(struct link *link)
 {
-    ssize_t n = batch_read(link->fd, link->io->stream_bytes, IO_STREAM_READ);
+    ssize_t n = batch_read(link->fd, link->io->stream_bytes, link->io->settings.read_bytes);
 
     if (n == 0 || (n < 0 && n != -EAGAIN && n != -EWOULDBLOCK && n != -EINTR))
         link_release(link);
@@ -331,6 +337,19 @@ static void on_retry(uv_timer_t *timer)
     link_settle(link);
 }
 
+/* ---- receiving ---- */
+
+enum lan_verdict link_receive(struct link *link, size_t n_frames, bool may_wait)
+{
+    struct io *io = link->io;
+    enum lan_verdict verdict;
+
+    io->source = link;
+    verdict = lan_receive(io->lan, link->port, io->frames, n_frames, may_wait, uv_now(io->loop));
+    io->source = NULL;
+    return verdict;
+}
+
 /* ---- sending ---- */
 
 void link_took(struct link *link)
@@ -405,15 +424,20 @@ static void update_pressure(struct link *link)
     }
 }
 
-/* A reader that was not scheduled for some ms looks stalled, and its wake-up comes only when most of its
- * buffer is free (see io_refresh_pushing): ask now and then, or it would lose frames while it reads again. */
-static void ask_stalled(struct link *link)
+/* A full socket's wake-up comes only when most of its buffer is free (see io_refresh_pushing). So a port
+ * whose queue is past its mark is asked before more is queued, or it would lose frames while it reads: each
+ * time if it is known to read; now and then if it looks stalled, for its reader may just not have been
+ * scheduled. */
+static void ask_again(struct link *link)
 {
-    if (link->port->pushes_back || link->is_unwakeable || !is_over_mark(&link->resume->out) ||
-        elapsed_us(link, link->asked_at_us) < link->retry_ms * UINT64_C(1000))
+    if (link->is_unwakeable || !is_over_mark(&link->resume->out))
         return;
-    link->asked_at_us = uv_now(link->io->loop) * 1000;
-    try_again(link);
+    if (link->port->pushes_back) {
+        link->class->flush(link);
+    } else if (elapsed_us(link, link->asked_at_us) >= link->retry_ms * UINT64_C(1000)) {
+        link->asked_at_us = uv_now(link->io->loop) * 1000;
+        try_again(link);
+    }
 }
 
 void link_settle(struct link *link)
@@ -435,12 +459,37 @@ void link_settle(struct link *link)
     link_want(link, (link->events & UV_READABLE) | (is_empty ? 0 : UV_WRITABLE));
 }
 
+static bool is_down_to_reserve(const struct queue *queue)
+{
+    return queue->n_frames >= queue->frames_max - queue->frames_max / LINK_RESERVE ||
+           queue->len >= queue->size - queue->size / LINK_RESERVE;
+}
+
+/* The last part of a queue is for sources that send little: where one floods a port that cannot take it all,
+ * another's frames would find the queue full as often as the flood's. So each source has a right to so many
+ * frames a ms there, and a few saved up. */
+static bool may_use_reserve(struct link *source)
+{
+    uint64_t now_ms, saved;
+
+    if (!source)
+        return true;
+    now_ms = uv_now(source->io->loop);
+    saved = source->reserve_right + (now_ms - source->reserve_at_ms) * LINK_RESERVE_PER_MS;
+    source->reserve_at_ms = now_ms;
+    source->reserve_right = saved < LINK_RESERVE_MAX ? (unsigned)saved : LINK_RESERVE_MAX;
+    if (source->reserve_right == 0)
+        return false;
+    source->reserve_right--;
+    return true;
+}
+
 void link_keep(struct link *link, const struct frame *const *frames, size_t n)
 {
     struct queue *queue = &link->resume->out;
 
     if (link->state == LINK_SERVING)
-        ask_stalled(link);
+        ask_again(link);
     if (link->state != LINK_SERVING) {
         link_drop(link, DROP_link_closed, n);
         return;
@@ -448,7 +497,19 @@ void link_keep(struct link *link, const struct frame *const *frames, size_t n)
     if (n > 0 && queue_is_empty(queue))
         link->took_at_us = io_now_us(); /* the clock of a stall starts here */
     for (size_t i = 0; i < n; i++)
-        if (!queue_push(queue, frames[i]))
+        if ((is_down_to_reserve(queue) && !may_use_reserve(link->io->source)) ||
+            !queue_push(queue, frames[i]))
             link_drop(link, DROP_queue_full, 1);
+    io_keep(link);
     link_settle(link);
+}
+
+bool link_may_wait(struct link *link)
+{
+    struct io *io = link->io;
+
+    io_refresh_pushing(io);
+    /* An allowance shorter than the longest wait is not used: the timer could not keep to it. */
+    return !list_is_empty(&io->pushing) &&
+           pressure_allowance_us(&link->pressure, io_now_us()) >= PRESSURE_PAUSE_MAX_US;
 }

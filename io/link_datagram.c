@@ -32,33 +32,45 @@ bool datagram_is_greeting(const struct batch_slot *slot)
 
 /* ---- in ---- */
 
-void datagram_deliver(struct link *link, size_t first, size_t n)
+/* Frames of the slots that have a possible length, into io's. Returns how many. */
+static size_t make_frames(struct io *io, struct batch_slot *slots, size_t n, struct vnet_refused *refused)
 {
-    struct io *io = link->io;
-    struct port *port = link->port;
-    struct vnet_refused refused;
     size_t n_frames = 0;
 
-    if (n == 0)
-        return;
-    io->is_big_batch = io->batch.slots[first + n - 1].len > IO_DGRAM_BIG;
-    for (size_t i = first; i < first + n; i++) {
-        struct batch_slot *slot = &io->batch.slots[i];
-
-        if (slot->len < FRAME_LEN_MIN) {
-            port_drop_in(port, DROP_runt, slot->len);
-        } else if (slot->len > FRAME_LEN_MAX) {
-            port_drop_in(port, DROP_oversize, slot->len);
-        } else {
+    for (struct batch_slot *slot = slots; slot < slots + n; slot++) {
+        if (slot->len >= FRAME_LEN_MIN && slot->len <= FRAME_LEN_MAX) {
             framing_put_len(slot->bytes - FRAME_PREFIX, slot->len);
             io->frames[n_frames++] =
                 (struct frame){.head = slot->bytes, .len = slot->len, .head_len = slot->len};
+            continue;
         }
+        refused->runts += slot->len < FRAME_LEN_MIN;
+        refused->oversize += slot->len > FRAME_LEN_MAX;
+        refused->bytes += slot->len;
     }
+    return n_frames;
+}
+
+enum lan_verdict datagram_offer(struct link *link, struct batch_slot *slots, size_t n, bool may_wait)
+{
+    struct io *io = link->io;
+    struct port *port = link->port;
+    struct vnet_refused refused = {.runts = 0};
+    size_t n_frames = make_frames(io, slots, n, &refused);
+
+    link->has_big = n > 0 && slots[n - 1].len > IO_DGRAM_BIG;
     n_frames = vnet_unwrap(port->offload, lan_mtu(io->lan), io->frames, n_frames, &refused);
+    if (n_frames > 0 && link_receive(link, n_frames, may_wait) == LAN_WAIT) {
+        vnet_undo(port->offload, io->frames, n_frames);
+        return LAN_WAIT;
+    }
     vnet_count(port, &refused);
-    if (n_frames > 0)
-        (void)lan_receive(io->lan, port, io->frames, n_frames, false, uv_now(io->loop));
+    return LAN_TAKEN;
+}
+
+void datagram_deliver(struct link *link, size_t first, size_t n)
+{
+    (void)datagram_offer(link, link->io->batch.slots + first, n, false);
 }
 
 /* True if nothing has come, and cannot be told from a socket whose receiving side has been shut down: Linux
@@ -78,8 +90,8 @@ static bool is_idle_read(const struct batch *batch, int n, unsigned max)
 static void on_readable(struct link *link)
 {
     struct batch *batch = &link->io->batch;
-    unsigned max = io_batch_size(link->io);
-    int n = batch_receive(batch, link->fd, max);
+    unsigned max = io_batch_size(link->io, link->has_big);
+    int n = batch_receive(batch, link->fd, max, false);
     size_t first = 0;
 
     if (!is_idle_read(batch, n, max))
@@ -168,8 +180,14 @@ static size_t send_frames(struct link *link, const struct frame *const *frames, 
         unsigned n_messages = lay_out(link, frames + done, n - done, messages, iov);
         int sent = n_messages > 0 ? batch_send(link->fd, messages, n_messages) : -EMSGSIZE;
 
-        for (int i = 0; i < sent; i++)
-            link_sent(link, 1, frames[done++]->len);
+        if (sent > 0) {
+            size_t bytes = 0;
+
+            for (size_t i = done; i < done + (size_t)sent; i++)
+                bytes += frames[i]->len;
+            link_sent(link, (size_t)sent, bytes);
+            done += (size_t)sent;
+        }
         if (sent > 0)
             continue;
         if (refused(link, sent) != REFUSAL_FRAME)
@@ -245,6 +263,6 @@ static const struct link_class datagram_class = {
 
 int link_datagram_open(struct io *io, struct port *port, int fd, link_closed_fn *on_closed, void *ctx)
 {
-    socket_set_buffers(fd, IO_SOCKET_BUFFER);
+    socket_set_buffers(fd, (int)io->settings.socket_bytes);
     return link_open(io, port, fd, &datagram_class, &datagram_ops, on_closed, ctx);
 }

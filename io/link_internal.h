@@ -39,7 +39,10 @@ struct link_class {
     void (*resume)(struct link *link, bool may_wait);
     /* Comes on a turn of its own after link_fail() or link_close(). NULL: link_end(). */
     void (*end)(struct link *link);
-    /* The last thing, instead of on_closed: frees what the link is part of. May be NULL. */
+    /* Asks whether a silent client is still there; for links on io->probed. */
+    void (*probe)(struct link *link);
+    /* The last thing, instead of on_closed, which is then its to call: frees what the link is part of. May be
+     * NULL. */
     void (*free)(struct link *link);
 };
 
@@ -60,6 +63,7 @@ struct link {
 
     enum link_state state;
     struct resume *resume; /* carried bytes and the queue */
+    bool has_big;          /* its last batch of datagrams had long ones; not its neighbours' */
     bool is_greeted;       /* something came in, so that no greeting can follow */
     uint32_t record_len;   /* of a stream's last whole record, prefix included; 0: none yet */
     bool is_garbled;       /* a stream's record had an impossible length: no record can follow */
@@ -75,8 +79,12 @@ struct link {
     struct pressure pressure;
     uint64_t waits_since_us;
 
+    /* As a source: frames that it may add to a queue that is nearly full. */
+    unsigned reserve_right;
+    uint64_t reserve_at_ms; /* when that was worked out */
+
     /* In io's lists, or alone. */
-    struct list of_io, of_ending, of_waiting, of_pushing;
+    struct list of_io, of_ending, of_waiting, of_pushing, of_probed;
 
     uv_poll_t poll;
     int events; /* what it polls for */
@@ -89,37 +97,45 @@ struct link {
 struct io {
     uv_loop_t *loop;
     struct lan *lan;
-    struct io_limits limits;
+    struct io_settings settings; /* in their ranges */
 
     /* Everything below is used by one callback at a time. */
     struct batch batch;
-    uint8_t *stream_bytes; /* STREAM_COPY_MAX for a carried partial record, then IO_STREAM_READ */
+    uint8_t *stream_bytes; /* STREAM_COPY_MAX for a carried partial record, then settings.read_bytes */
     struct frame frames[LAN_BATCH_MAX];
     struct vnet_room vnet;
+    struct link *source; /* whose frames the lan is handing over; NULL: nobody's */
 
     struct list links;
     struct list ending;
     struct list waiting;
     struct list pushing;
+    struct list probed;
     bool is_relieved; /* a port has stopped pushing back: try the waiting ones */
 
     /* Links that had something to read: in this turn of the loop so far, and in the one before. */
     unsigned n_ready, n_ready_before;
-    bool is_big_batch; /* the last batch of datagrams had long ones */
     uv_prepare_t turn;
+    uv_idle_t busy; /* active while the loop must not sleep: busy_poll_us */
+    uint64_t busy_until_us;
 
-    uv_idle_t chores; /* active only while there is something to end or to resume */
-    uv_timer_t waits; /* the longest a source may wait */
-    uv_timer_t keeper;
+    uv_idle_t chores;  /* active only while there is something to end or to resume */
+    uv_timer_t waits;  /* the longest a source may wait */
+    uv_timer_t keeper; /* active only while there is memory to give back */
+    uv_timer_t prober; /* active only while a link is probed: one for all, so that many wake us no oftener */
     unsigned n_handles;
 };
 
 enum {
     STREAM_COPY_MAX = 16 * 1024, /* a longer carried part stays where it is and is read on behind */
     LINK_RETRY_MIN_MS = 1,       /* the loop's resolution; the bounded retry that ENOBUFS asks for */
-    LINK_RETRY_MAX_MS = 50, /* while nothing goes: costs a stuck port nothing, and 100 ms is the promise */
-    LINK_DRAIN_MS = 100,    /* enough for QEMU 10.0.2, which was tried */
+    LINK_RETRY_MAX_MS = 50,  /* while nothing goes: costs a stuck port nothing, and 100 ms is the promise */
+    LINK_DRAIN_MS = 100,     /* enough for QEMU 10.0.2, which was tried */
+    LINK_RESERVE = 8,        /* an eighth of a queue: what a flood may not fill, see link_keep() */
+    LINK_RESERVE_PER_MS = 4, /* frames of one source */
+    LINK_RESERVE_MAX = 32,
     IO_KEEPER_MS = 5000,
+    IO_PROBE_MS = DGRAM_PATH_PROBE_MS,
     IO_DGRAM_BIG = 4096, /* bytes: from here on the price of a call no longer matters */
 };
 
@@ -130,12 +146,22 @@ static inline uint64_t io_now_us(void)
     return uv_hrtime() / 1000;
 }
 
+/* The link's class is asked to probe it every IO_PROBE_MS until link_unplug(). */
+void io_probe(struct link *link);
+
+/* The link has touched memory: gives it back when the burst is long over. */
+void io_keep(struct link *link);
+
+/* lan_receive() for frames in io->frames that have come in by 'link'. */
+enum lan_verdict link_receive(struct link *link, size_t n_frames, bool may_wait);
+
 /* Runs the chores (ended links, relieved sources) on the next turn. */
 void io_chores_soon(struct io *io);
 
 /* How much a link may take in this turn: its share, see io.h. */
 size_t io_read_size(const struct io *io);
-unsigned io_batch_size(const struct io *io);
+/* 'has_big': the last batch of this socket had long ones. */
+unsigned io_batch_size(const struct io *io, bool has_big);
 
 /* Flushes the ports that push back, and takes the right to it from those that have taken nothing for too
  * long. Not inside send. */
@@ -157,6 +183,10 @@ void link_deinit(struct link *link);
  * then the fd is still the caller's. */
 int link_open(struct io *io, struct port *port, int fd, const struct link_class *class,
               const struct port_ops *ops, link_closed_fn *on_closed, void *ctx);
+
+/* The same with memory of the caller's, zero, that class->free will free. */
+int link_open_as(struct link *link, struct io *io, struct port *port, int fd, const struct link_class *class,
+                 const struct port_ops *ops, link_closed_fn *on_closed, void *ctx);
 
 /* Puts the link into 'port', which serves from now on. */
 void link_plug(struct link *link, struct port *port);
@@ -205,6 +235,9 @@ void link_keep(struct link *link, const struct frame *const *frames, size_t n);
 /* After a flush: keeps port->queued, pushing back, and the next wake-up right. */
 void link_settle(struct link *link);
 
+/* True if the source may be made to wait now: a port pushes back, and the allowance is not used up. */
+bool link_may_wait(struct link *link);
+
 /* The source of these frames has to wait: no reading until io resumes it. */
 void link_wait(struct link *link);
 
@@ -215,6 +248,10 @@ void datagram_flush(struct link *link);
 
 /* Hands slots [first, first + n) of io's batch to the lan as coming from the link's port. */
 void datagram_deliver(struct link *link, size_t first, size_t n);
+
+/* Offers n slots to the lan as coming from the link's port. LAN_WAIT only with 'may_wait': then nothing has
+ * been counted, and the same slots may be offered again. */
+enum lan_verdict datagram_offer(struct link *link, struct batch_slot *slots, size_t n, bool may_wait);
 
 /* "VFKT": what vfkit and krunkit send first. */
 bool datagram_is_greeting(const struct batch_slot *slot);

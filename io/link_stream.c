@@ -34,19 +34,10 @@ static void carry(struct link *link, const uint8_t *bytes, size_t len)
 
     memmove(resume_in(resume), bytes, len);
     resume->in_len = (uint32_t)len;
-    if (resume->in_len > resume->in_touched)
+    if (resume->in_len > resume->in_touched) {
         resume->in_touched = resume->in_len;
-}
-
-static enum lan_verdict offer(struct link *link, size_t n_frames, bool may_wait)
-{
-    struct io *io = link->io;
-
-    io_refresh_pushing(io);
-    /* An allowance shorter than the longest wait is not used: the timer could not keep to it. */
-    may_wait = may_wait && !list_is_empty(&io->pushing) &&
-               pressure_allowance_us(&link->pressure, io_now_us()) >= PRESSURE_PAUSE_MAX_US;
-    return lan_receive(io->lan, link->port, io->frames, n_frames, may_wait, uv_now(io->loop));
+        io_keep(link);
+    }
 }
 
 static void refuse_length(struct link *link, uint32_t len)
@@ -71,14 +62,14 @@ static void take(struct link *link, uint8_t *bytes, size_t len, bool may_wait)
     size_t done = 0;
 
     do {
-        struct vnet_refused refused;
+        struct vnet_refused refused = {.runts = 0};
         size_t n;
 
         framing_split(bytes + done, len - done, frames, LAN_BATCH_MAX, &split);
         if (split.n_frames > 0)
             link->record_len = FRAME_PREFIX + frames[split.n_frames - 1].len;
         n = vnet_unwrap(port->offload, lan_mtu(link->io->lan), frames, split.n_frames, &refused);
-        if (n > 0 && offer(link, n, may_wait) == LAN_WAIT) {
+        if (n > 0 && link_receive(link, n, may_wait && link_may_wait(link)) == LAN_WAIT) {
             vnet_undo(port->offload, frames, n);
             link_want(link, link->events & ~UV_READABLE);
             link_wait(link);
@@ -124,8 +115,10 @@ static ssize_t read_and_take(struct link *link, bool may_wait)
     }
     n = batch_read(link->fd, end, read_size(link, carried));
     if (n > 0) {
-        if (start == resume_in(resume) && carried + (size_t)n > resume->in_touched)
+        if (start == resume_in(resume) && carried + (size_t)n > resume->in_touched) {
             resume->in_touched = (uint32_t)(carried + (size_t)n);
+            io_keep(link);
+        }
         take(link, start, carried + (size_t)n, may_wait);
     }
     return n;
@@ -301,6 +294,6 @@ static const struct link_class stream_class = {
 
 int link_stream_open(struct io *io, struct port *port, int fd, link_closed_fn *on_closed, void *ctx)
 {
-    socket_set_buffers(fd, IO_SOCKET_BUFFER);
+    socket_set_buffers(fd, (int)io->settings.socket_bytes);
     return link_open(io, port, fd, &stream_class, &stream_ops, on_closed, ctx);
 }

@@ -1,9 +1,10 @@
 /* io/link_tap_linux.c - a TAP interface of the host, one frame per read and per write
  *
  * The good path: on_readable -> a batch of frames -> lan_receive; tap_send -> one writev each.
- * What can go wrong: the kernel has no memory for now (frames wait in the queue, a timer tries again); the
- * interface is down (EIO: the frame is dropped, the link stays, for it may come up again); the interface is
- * deleted under us (the link ends).
+ * What can go wrong: a destination pushes back (the batch is held in slots of our own and reading stops: the
+ * host's own queue fills and slows its senders, as a network card's would); the kernel has no memory for now
+ * (frames wait in the queue, a timer tries again); the interface is down (EIO: the frame is dropped, the link
+ * stays, for it may come up again); the interface is deleted under us (the link ends).
  *
  * read() and write() are right here, unlike on a client's socket: the descriptor is ours alone, so nobody can
  * take O_NONBLOCK from it.
@@ -12,6 +13,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -25,15 +28,25 @@ enum {
 
 /* ---- in ---- */
 
-/* Fills up to 'max' of io's slots. Returns how many frames, or the negative errno of the first read. */
-static int read_frames(struct link *link, unsigned max)
+struct tap {
+    struct link link; /* first: link->class->free gets the whole */
+    struct batch batch;
+    size_t n_held; /* slots that have been read and not been taken */
+};
+
+static struct tap *tap_of(struct link *link)
 {
-    struct batch *batch = &link->io->batch;
+    return (struct tap *)(void *)link;
+}
+
+/* Fills up to 'max' slots. Returns how many, or the negative errno of the first read. */
+static int read_frames(struct tap *tap, unsigned max)
+{
     int n = 0;
 
     while (n < (int)max) {
-        struct batch_slot *slot = &batch->slots[n];
-        ssize_t len = read(link->fd, slot->bytes, FRAME_LEN_MAX + 1);
+        struct batch_slot *slot = &tap->batch.slots[n];
+        ssize_t len = read(tap->link.fd, slot->bytes, FRAME_LEN_MAX + 1);
 
         if (len < 0)
             return n > 0 ? n : -errno;
@@ -44,20 +57,43 @@ static int read_frames(struct link *link, unsigned max)
     return n;
 }
 
+/* Offers what is held. Returns false if it has to wait. */
+static bool offer(struct tap *tap, bool may_wait)
+{
+    struct link *link = &tap->link;
+
+    if (datagram_offer(link, tap->batch.slots, tap->n_held, may_wait && link_may_wait(link)) == LAN_WAIT) {
+        link_want(link, link->events & ~UV_READABLE);
+        link_wait(link);
+        return false;
+    }
+    tap->n_held = 0;
+    return true;
+}
+
 static void on_readable(struct link *link)
 {
-    for (int left = TAP_TURN; left > 0 && link->state == LINK_SERVING;) {
-        unsigned max = io_batch_size(link->io);
-        int n = read_frames(link, max);
+    struct tap *tap = tap_of(link);
 
-        if (n > 0)
-            datagram_deliver(link, 0, (size_t)n);
+    for (int left = TAP_TURN; left > 0 && link->state == LINK_SERVING;) {
+        unsigned max = io_batch_size(link->io, link->has_big);
+        int n = read_frames(tap, max);
+
         if (n == -EBADFD || n == -ENODEV)
             link_fail(link, "the interface has vanished");
-        if (n < (int)max)
+        if (n <= 0)
+            return;
+        tap->n_held = (size_t)n;
+        if (!offer(tap, true) || n < (int)max)
             return;
         left -= n;
     }
+}
+
+static void resume_offering(struct link *link, bool may_wait)
+{
+    if (link->state == LINK_SERVING && offer(tap_of(link), may_wait))
+        link_want(link, link->events | UV_READABLE);
 }
 
 /* ---- out ---- */
@@ -146,17 +182,50 @@ static void tap_flush(struct link *link)
 
 static const struct port_ops tap_ops = {.send = tap_send};
 
+static void free_tap(struct link *link)
+{
+    struct tap *tap = tap_of(link);
+    link_closed_fn *on_closed = link->on_closed;
+    struct port *port = link->port;
+    void *ctx = link->ctx;
+    char reason[LINK_REASON_SIZE];
+
+    memcpy(reason, link->reason, sizeof reason);
+    batch_deinit(&tap->batch);
+    free(tap);
+    on_closed(port, ctx, reason);
+}
+
 static const struct link_class tap_class = {
     .kind = LINK_TAP,
     .on_readable = on_readable,
     .flush = tap_flush,
+    .resume = resume_offering,
+    .free = free_tap,
 };
 
 int link_tap_open(struct io *io, struct port *port, int fd, link_closed_fn *on_closed, void *ctx)
 {
     int flags = fcntl(fd, F_GETFL);
+    struct tap *tap;
+    int r;
 
     if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
         return uv_translate_sys_error(errno);
-    return link_open(io, port, fd, &tap_class, &tap_ops, on_closed, ctx);
+    tap = calloc(1, sizeof *tap);
+    if (!tap)
+        return UV_ENOMEM;
+    r = batch_init(&tap->batch);
+    if (r < 0)
+        goto free_tap;
+    r = link_open_as(&tap->link, io, port, fd, &tap_class, &tap_ops, on_closed, ctx);
+    if (r < 0)
+        goto deinit_batch;
+    return 0;
+
+deinit_batch:
+    batch_deinit(&tap->batch);
+free_tap:
+    free(tap);
+    return r;
 }

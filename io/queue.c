@@ -170,9 +170,14 @@ uint32_t queue_clear(struct queue *queue)
     return n_frames;
 }
 
+bool queue_is_touched(const struct queue *queue)
+{
+    return queue->touched >= QUEUE_TRIM_FROM;
+}
+
 void queue_trim(struct queue *queue)
 {
-    if (!queue_is_empty(queue) || queue->touched < QUEUE_TRIM_FROM)
+    if (!queue_is_empty(queue) || !queue_is_touched(queue))
         return;
     resume_forget(ring_of(queue), queue->touched);
     queue->touched = 0;

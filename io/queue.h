@@ -70,6 +70,9 @@ uint32_t queue_pop(struct queue *queue);
 /* Empties it; returns how many frames were in it. */
 uint32_t queue_clear(struct queue *queue);
 
+/* The ring has become big enough for queue_trim(). */
+bool queue_is_touched(const struct queue *queue);
+
 /* Gives the memory of a big, now empty ring back to the system. Not for the frame path: a system call. */
 void queue_trim(struct queue *queue);
 

@@ -16,10 +16,17 @@ static size_t in_pages(size_t len)
     return (len + page_size() - 1) / page_size() * page_size();
 }
 
-struct resume *resume_create(const struct io_limits *limits)
+/* A partial record, and behind it a whole read: what a source that has to wait can leave untaken. */
+static size_t in_size(const struct io_settings *settings)
 {
+    return FRAME_PREFIX + FRAME_LEN_MAX + (size_t)settings->read_bytes;
+}
+
+struct resume *resume_create(const struct io_settings *settings)
+{
+    const struct io_limits *limits = &settings->limits;
     size_t in_at = in_pages(sizeof(struct resume));
-    size_t ring_at = in_at + in_pages(RESUME_IN_SIZE);
+    size_t ring_at = in_at + in_pages(in_size(settings));
     size_t size = ring_at + in_pages(limits->queue_bytes);
     /* Not calloc(): a big allocator may touch or keep the pages; these must cost nothing until used. */
     struct resume *resume = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANON, -1, 0);
@@ -37,6 +44,11 @@ void resume_destroy(struct resume *resume)
 {
     if (resume)
         munmap(resume, resume->size);
+}
+
+bool resume_is_touched(const struct resume *resume)
+{
+    return queue_is_touched(&resume->out) || resume->in_touched >= RESUME_TRIM_FROM;
 }
 
 void resume_trim(struct resume *resume)

@@ -8,17 +8,13 @@
 #ifndef IO_RESUME_H
 #define IO_RESUME_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "io/io.h"
 #include "io/queue.h"
 #include "switch/port.h"
-
-enum {
-    /* A partial record, and behind it a whole read: what a source that has to wait can leave untaken. */
-    RESUME_IN_SIZE = FRAME_PREFIX + FRAME_LEN_MAX + IO_STREAM_READ,
-};
 
 struct resume {
     uint32_t size; /* of the whole piece */
@@ -33,14 +29,17 @@ struct resume {
     struct queue out;
 };
 
-/* Returns NULL if memory is short. */
-struct resume *resume_create(const struct io_limits *limits);
+/* 'settings' are in their ranges. Returns NULL if memory is short. */
+struct resume *resume_create(const struct io_settings *settings);
 void resume_destroy(struct resume *resume);
 
 static inline uint8_t *resume_in(struct resume *resume)
 {
     return (uint8_t *)resume + resume->in_at;
 }
+
+/* It has touched so much that resume_trim() will have something to do, now or when it is no longer in use. */
+bool resume_is_touched(const struct resume *resume);
 
 /* Gives memory that is not in use back to the system. */
 void resume_trim(struct resume *resume);

@@ -62,6 +62,11 @@ void socket_restore_blocking(int fd, int flags)
     (void)flags;
 }
 
+bool socket_hears_peer_only(void)
+{
+    return false;
+}
+
 void socket_set_send_options(int fd)
 {
     const struct timeval wait = {.tv_sec = 0, .tv_usec = SEND_WAIT_US};

@@ -36,6 +36,11 @@ void socket_restore_blocking(int fd, int flags)
     (void)fcntl(fd, F_SETFL, flags);
 }
 
+bool socket_hears_peer_only(void)
+{
+    return true;
+}
+
 void socket_set_send_options(int fd)
 {
     /* Every send passes MSG_NOSIGNAL and MSG_DONTWAIT. */

@@ -7,6 +7,7 @@
 #ifndef IO_SOCKET_PLATFORM_H
 #define IO_SOCKET_PLATFORM_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -27,6 +28,10 @@ ssize_t socket_receive_message(int fd, struct msghdr *message);
 
 /* When a file was last modified, in ns; of a socket's file: when it was bound. */
 int64_t socket_file_time_ns(const struct stat *st);
+
+/* True if nobody but its peer can send to a connected datagram socket: Linux answers EPERM (unix(7)); XNU
+ * lets everybody in. */
+bool socket_hears_peer_only(void);
 
 /* What MSG_NOSIGNAL and MSG_DONTWAIT do on Linux, set on the socket where they are not enough. */
 void socket_set_send_options(int fd);

@@ -69,21 +69,19 @@ static bool unwrap_raw(struct frame *frame, uint32_t mtu, struct vnet_refused *r
 }
 
 size_t vnet_unwrap(enum port_offload offload, uint32_t mtu, struct frame *frames, size_t n,
-                   struct vnet_refused *ret_refused)
+                   struct vnet_refused *refused)
 {
     size_t n_left = 0;
 
-    *ret_refused = (struct vnet_refused){.runts = 0};
     if (offload == OFFLOAD_OFF)
         return n;
     for (size_t i = 0; i < n; i++) {
         struct frame frame = frames[i];
 
-        if (offload == OFFLOAD_VIRTIO ? unwrap_virtio(&frame, ret_refused)
-                                      : unwrap_raw(&frame, mtu, ret_refused))
+        if (offload == OFFLOAD_VIRTIO ? unwrap_virtio(&frame, refused) : unwrap_raw(&frame, mtu, refused))
             frames[n_left++] = frame;
         else
-            ret_refused->bytes += frame.len;
+            refused->bytes += frame.len;
     }
     return n_left;
 }
@@ -98,9 +96,11 @@ void vnet_undo(enum port_offload offload, const struct frame *frames, size_t n)
 
 void vnet_count(struct port *port, const struct vnet_refused *refused)
 {
-    port->counters.frames_in += refused->runts + refused->bad_offload + refused->cannot_cut;
+    port->counters.frames_in +=
+        refused->runts + refused->oversize + refused->bad_offload + refused->cannot_cut;
     port->counters.bytes_in += refused->bytes;
     port->counters.drops[DROP_runt] += refused->runts;
+    port->counters.drops[DROP_oversize] += refused->oversize;
     port->counters.drops[DROP_bad_offload] += refused->bad_offload;
     port->counters.drops[DROP_cannot_cut] += refused->cannot_cut;
 }

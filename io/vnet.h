@@ -15,15 +15,15 @@ enum { VNET_HEADER = 12 };
 
 /* Frames that are not to be handed to the lan: none of them has been counted yet. */
 struct vnet_refused {
-    uint64_t runts, bad_offload, cannot_cut;
+    uint64_t runts, oversize, bad_offload, cannot_cut;
     uint64_t bytes; /* of all of them */
 };
 
 /* Takes n frames as they came from a port of this kind and leaves those that the lan may have, in order, with
- * true descriptors. Returns how many. What it does to the bytes may be done again if they are offered again
- * later, but for OFFLOAD_VIRTIO only after vnet_undo(). */
+ * true descriptors. Returns how many; adds the others to *refused. What it does to the bytes may be done
+ * again if they are offered again later, but for OFFLOAD_VIRTIO only after vnet_undo(). */
 size_t vnet_unwrap(enum port_offload offload, uint32_t mtu, struct frame *frames, size_t n,
-                   struct vnet_refused *ret_refused);
+                   struct vnet_refused *refused);
 
 /* The n frames that vnet_unwrap() has left were not taken: puts the headers back. */
 void vnet_undo(enum port_offload offload, const struct frame *frames, size_t n);

@@ -4,11 +4,10 @@ import json
 import os
 import subprocess
 
-from machine import Namespace, wait_for_quiet
+from machine import Namespace, least_disturbed, wait_for_quiet
 from switch import Failed, Switch
 
 GENERATOR_CORE = 1
-DISTURBED_BUSY = 0.4
 RUN_TIMEOUT_S = 30
 
 
@@ -42,24 +41,16 @@ def measure_once(target, test, setting):
             raise Failed("the generator hung for %d s" % RUN_TIMEOUT_S) from error
         if done.returncode != 0:
             raise Failed("%s; the switch says: %s" % (done.stderr.strip(), switch.last_words() or "nothing"))
-    return json.loads(done.stdout)
+    result = json.loads(done.stdout)
+    # What is in no process of its own (the kernel's bridge) cannot be told from a disturbance.
+    other = result["machine_busy"] - result["switch_busy"] - result["own_busy"]
+    result["other_busy"] = max(0.0, other) if target.get("command") else 0.0
+    result["machine_ns_per_frame"] = result["machine_busy"] * result["seconds"] * 1e9 / max(1, result["frames"])
+    return result
 
 
 def measure(target, test, setting):
-    """The least disturbed of a few runs."""
-    best = None
-    for _ in range(setting.mode.tries):
-        result = measure_once(target, test, setting)
-        # What is in no process of its own (the kernel's bridge) cannot be told from a disturbance.
-        other = result["machine_busy"] - result["switch_busy"] - result["own_busy"]
-        result["other_busy"] = max(0.0, other) if target.get("command") else 0.0
-        result["machine_ns_per_frame"] = result["machine_busy"] * result["seconds"] * 1e9 / max(1, result["frames"])
-        result["is_disturbed"] = result["other_busy"] > DISTURBED_BUSY
-        if best is None or result["other_busy"] < best["other_busy"]:
-            best = result
-        if not best["is_disturbed"]:
-            break
-    return best
+    return least_disturbed(lambda: measure_once(target, test, setting), setting.mode.tries)
 
 
 def summary(result):

@@ -3,10 +3,12 @@ import contextlib
 import glob
 import os
 import platform
+import resource
 import subprocess
 import time
 
 QUIET_BUSY, QUIET_S = 0.35, 0.1
+DISTURBED_BUSY = 0.4
 
 
 def read_first_line(path):
@@ -49,6 +51,19 @@ def wait_for_quiet(limit_s):
             return
 
 
+def least_disturbed(measure_once, tries):
+    """The result with the least "other_busy" (cores used by nobody we know) of up to 'tries', marked if it was much."""
+    best = None
+    for _ in range(tries):
+        result = measure_once()
+        result["is_disturbed"] = result["other_busy"] > DISTURBED_BUSY
+        if best is None or result["other_busy"] < best["other_busy"]:
+            best = result
+        if not best["is_disturbed"]:
+            break
+    return best
+
+
 def tree(pid):
     """'pid' and all processes below it."""
     children = {}
@@ -73,6 +88,12 @@ def cpu_ns(pids):
         for path in glob.glob("/proc/%d/task/*/schedstat" % pid):
             total += int((read_first_line(path) or "0").split()[0])
     return total
+
+
+def cpu_of_children_s():
+    """CPU time of all children that have ended and were waited for."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def memory_kb(pids):

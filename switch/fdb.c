@@ -53,7 +53,7 @@ struct fdb {
     struct fdb_entry *free_learned, *free_static;
 
     uint64_t generation; /* from 1 */
-    uint32_t n_learned;
+    uint32_t n_learned, n_static;
     uint64_t n_moves;
     uint64_t n_evictions;
     struct fdb_flap flap;
@@ -317,8 +317,10 @@ void fdb_learn(struct fdb *fdb, uint64_t mac, struct port *port, uint64_t now_ms
     }
 }
 
-void fdb_age(struct fdb *fdb, uint64_t now_ms)
+uint64_t fdb_age(struct fdb *fdb, uint64_t now_ms)
 {
+    uint64_t soonest = 0;
+
     /* One look at every port that has entries, and one at every entry that goes. Upwards, because a port
      * that loses entries goes to a count already visited. */
     for (uint32_t n = 1; n <= fdb->n_most; n++) {
@@ -327,8 +329,14 @@ void fdb_age(struct fdb *fdb, uint64_t now_ms)
             next = port->fdb.next_equal;
             while (port->fdb.oldest && now_ms - port->fdb.oldest->used_ms >= fdb->options.age_ms)
                 remove_learned(fdb, port->fdb.oldest);
+            if (port->fdb.oldest) {
+                uint64_t left = fdb->options.age_ms - (now_ms - port->fdb.oldest->used_ms);
+
+                soonest = soonest == 0 || left < soonest ? left : soonest;
+            }
         }
     }
+    return soonest;
 }
 
 uint32_t fdb_flush(struct fdb *fdb)
@@ -367,6 +375,7 @@ static void remove_static(struct fdb *fdb, struct fdb_entry *entry)
     hash_remove(fdb, entry);
     unlink_static(entry);
     give_back(&fdb->free_static, entry);
+    fdb->n_static--;
 }
 
 bool fdb_add_static(struct fdb *fdb, uint64_t mac, struct port *port)
@@ -386,6 +395,7 @@ bool fdb_add_static(struct fdb *fdb, uint64_t mac, struct port *port)
     if (entry)
         remove_learned(fdb, entry);
     entry = take_free(&fdb->free_static);
+    fdb->n_static++;
     entry->mac = mac;
     entry->is_used = true;
     hash_insert(fdb, entry);
@@ -502,6 +512,11 @@ void fdb_visit(const struct fdb *fdb, uint64_t now_ms, void (*visit)(const struc
         };
         visit(&view, ctx);
     }
+}
+
+uint32_t fdb_n_entries(const struct fdb *fdb)
+{
+    return fdb->n_learned + fdb->n_static;
 }
 
 uint32_t fdb_n_learned(const struct fdb *fdb)

@@ -87,8 +87,9 @@ bool fdb_add_static(struct fdb *fdb, uint64_t mac, struct port *port);
 void fdb_remove_static(struct fdb *fdb, uint64_t mac);
 void fdb_remove_statics(struct fdb *fdb, struct port *port); /* all of one port */
 
-/* Forgets learned entries not used since now_ms - age_ms. */
-void fdb_age(struct fdb *fdb, uint64_t now_ms);
+/* Forgets learned entries not used since now_ms - age_ms. Returns in how many ms the next may be due, at the
+ * soonest; 0: none is left. What is learned later is due later. */
+uint64_t fdb_age(struct fdb *fdb, uint64_t now_ms);
 
 /* Forgets all learned entries of all ports; returns how many. */
 uint32_t fdb_flush(struct fdb *fdb);
@@ -100,6 +101,7 @@ void fdb_forget_port(struct fdb *fdb, struct port *port);
 void fdb_visit(const struct fdb *fdb, uint64_t now_ms, void (*visit)(const struct fdb_view *, void *ctx),
                void *ctx);
 
+uint32_t fdb_n_entries(const struct fdb *fdb); /* learned and static */
 uint32_t fdb_n_learned(const struct fdb *fdb);
 uint64_t fdb_n_moves(const struct fdb *fdb);     /* addresses that moved from one port to another */
 uint64_t fdb_n_evictions(const struct fdb *fdb); /* entries given up because of a limit */

@@ -137,10 +137,16 @@ static uint32_t untagged_len(const struct frame *frame)
     return frame->len - (frame_is_tagged(frame) ? FRAME_VLAN_TAG : 0);
 }
 
-/* True if the two frames have the same addresses and EtherType. */
+/* True if the two frames have the same addresses and EtherType: 14 bytes, as two overlapping loads. */
 static bool is_same_flow(const struct frame *a, const struct frame *b)
 {
-    return memcmp(a->head, b->head, FRAME_ETHER_HEADER) == 0;
+    uint64_t of_a[2], of_b[2];
+
+    memcpy(&of_a[0], a->head, 8);
+    memcpy(&of_a[1], a->head + MAC_LEN, 8);
+    memcpy(&of_b[0], b->head, 8);
+    memcpy(&of_b[1], b->head + MAC_LEN, 8);
+    return of_a[0] == of_b[0] && of_a[1] == of_b[1];
 }
 
 static void cut_runs(struct lan *lan, struct port *from, const struct frame *frames, size_t n)
@@ -335,13 +341,14 @@ static void put_segments(struct lan *lan, struct port *port, const struct frame 
     } while (n > 0);
 }
 
-/* Finished, in one piece. A long frame of UDP is no datagram, but many: it has to be cut. */
+/* Finished, in one piece. A long frame of UDP is no datagram, but many: it has to be cut. So has one that its
+ * sender may make (IPv6, or a tag) and a client without a header has no room for. */
 static void put_whole(struct lan *lan, struct port *port, const struct frame *frame)
 {
     if (lan->n_pieces == LAN_PIECES || lan->n_out == LAN_BATCH_MAX)
         flush(lan, port);
     struct offload_piece *piece = &lan->pieces[lan->n_pieces];
-    if (offload_finish_whole(frame, piece)) {
+    if (frame->len <= FRAME_OFFLOAD_MAX && offload_finish_whole(frame, piece)) {
         lan->n_pieces++;
         put_out(lan, port, &piece->frame);
     } else {
@@ -449,9 +456,9 @@ enum lan_verdict lan_receive(struct lan *lan, struct port *from, struct frame *f
 
 /* --- the rest --- */
 
-void lan_tick(struct lan *lan, uint64_t now_ms)
+uint64_t lan_tick(struct lan *lan, uint64_t now_ms)
 {
-    fdb_age(lan->fdb, now_ms);
+    return fdb_age(lan->fdb, now_ms);
 }
 
 void lan_set_isolated(struct lan *lan, bool isolated)

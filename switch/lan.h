@@ -53,8 +53,9 @@ void lan_leave(struct lan *lan, struct port *port);
 enum lan_verdict lan_receive(struct lan *lan, struct port *from, struct frame *frames, size_t n,
                              bool may_wait, uint64_t now_ms);
 
-/* Once a second or so: ages the forwarding database. */
-void lan_tick(struct lan *lan, uint64_t now_ms);
+/* Ages the forwarding database. Returns in how many ms there may be something to do again; 0: not before
+ * something has been learned, and then after the age of an entry. */
+uint64_t lan_tick(struct lan *lan, uint64_t now_ms);
 
 /* Changes what may change while frames flow. */
 void lan_set_isolated(struct lan *lan, bool isolated);

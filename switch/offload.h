@@ -42,7 +42,8 @@ enum {
     OFFLOAD_TCP_GSO_SIZE_MIN = 48, /* Linux, TCP_MIN_GSO_SIZE (include/net/tcp.h): senders go no lower */
     OFFLOAD_SEGMENTS_MAX = 1365,   /* what that makes of the longest packet; UDP may not make more of one */
     OFFLOAD_HEADERS_MAX = PACKET_HEADERS_MAX,
-    OFFLOAD_PACKET_MAX = 65535, /* of IP: so a frame without tags has at most 65,549 bytes */
+    OFFLOAD_PACKET_MAX =
+        65535, /* of IPv4, and of what IPv6 carries: a frame has at most 65,589 bytes and tags */
 };
 
 /* A frame made here: its headers in memory of its own, its payload still where it was. Do not copy one: it

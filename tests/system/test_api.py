@@ -276,6 +276,26 @@ def test_networks_and_ports_are_listed_changed_and_removed(daemon):
     assert isinstance(daemon.ask("GET", "/v1/interfaces"), (dict, list))
 
 
+def test_tuning_is_shown_and_refused_by_name(daemon):
+    daemon.create("plain")
+    defaults = {"read_bytes": 131072, "batch_frames": 64, "socket_bytes": 1048576, "busy_poll_us": 0}
+    assert daemon.network("plain")["tuning"] == defaults
+    daemon.create("lab", tuning={"busy_poll_us": 50, "batch_frames": 8})
+    tuned = {**defaults, "busy_poll_us": 50, "batch_frames": 8}
+    assert daemon.network("lab")["tuning"] == tuned
+    with StreamVm(daemon.path("lab.stream"), mac(1)) as a, StreamVm(daemon.path("lab.stream"), mac(2)) as b:
+        a.hello()
+        b.hello()
+        wait_for(lambda: len(daemon.fdb("lab")) == 2, what="both addresses being known")
+    spent = [sum(map(int, open(f"/proc/{daemon.network('lab')['pid']}/stat").read().rsplit(")")[1].split()[11:13]))]
+    time.sleep(0.5)
+    spent.append(sum(map(int, open(f"/proc/{daemon.network('lab')['pid']}/stat").read().rsplit(")")[1].split()[11:13])))
+    assert spent[1] - spent[0] <= 10, "an idle network sleeps"  # 50 would be a core
+    for field, value in (("read_bytes", 73727), ("batch_frames", 65), ("socket_bytes", 0), ("busy_poll_us", 1001), ("busy", 1)):
+        problem = refused(daemon.request("POST", "/v1/networks", {"name": "no", "tuning": {field: value}}), 400)
+        assert problem["field"] == f"/tuning/{field}", problem
+
+
 def test_offload_is_shown_and_constant_while_a_client_is_plugged_in(make_daemon):
     daemon = make_daemon()
     daemon.start(*empty_config(daemon))

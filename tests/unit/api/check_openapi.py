@@ -80,8 +80,9 @@ def check_fields():
     compare("Ipv4", schemas["Ipv4"]["properties"], known_fields("read_ipv4"))
     compare("Forward", schemas["Forward"]["properties"], known_fields("read_forward"))
     compare("SocketsSpec", schemas["SocketsSpec"]["properties"], known_fields("read_sockets"))
-    limits = re.findall(r'\{"(\w+)",\s*(\w+),\s*(\w+),', code("api/spec_json.c"))
-    compare("Limits", schemas["Limits"]["properties"], [name for name, _, _ in limits])
+    for name in ("Limits", "Tuning"):
+        table = re.search(rf"struct number {name.lower()}\[\] = \{{(.*?)^\}};", code("api/spec_json.c"), re.S | re.M).group(1)
+        compare(name, schemas[name]["properties"], re.findall(r'\{"(\w+)"', table))
     for name in ("Network", "Port"):
         schema = schemas[name]
         compare(f"{name}.required", schema["required"], schema["properties"])

@@ -63,6 +63,10 @@ static void defaults_are_those_of_the_mode(void **state)
     assert_true(spec.sockets.stream && spec.sockets.datagram);
     assert_int_equal(spec.sockets.mode, 0600);
     assert_int_equal(spec.offload, OFFLOAD_OFF);
+    assert_int_equal(spec.tuning.read_bytes, 131072);
+    assert_int_equal(spec.tuning.batch_frames, 64);
+    assert_int_equal(spec.tuning.socket_bytes, 1048576);
+    assert_int_equal(spec.tuning.busy_poll_us, 0);
     assert_taken("{\"mode\": \"host\"}");
     assert_int_equal(spec.ipv4.gateway, 0xC0A86A01);
     assert_false(spec.ipv4.dhcp);
@@ -137,6 +141,37 @@ static void integers_are_integers_in_range(void **state)
     assert_refused("{\"mtu\": true}", "/mtu", "not true");
     assert_taken("{\"mtu\": 576}");
     assert_taken("{\"mtu\": 65535}");
+}
+
+static void tuning_is_in_its_ranges_or_the_default(void **state)
+{
+    static const struct {
+        const char *key;
+        long min, max;
+    } rows[] = {{"read_bytes", 73728, 262144},
+                {"batch_frames", 1, 64},
+                {"socket_bytes", 4096, 67108864},
+                {"busy_poll_us", 0, 1000}};
+    char text[96], field[48];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        for (int above = 0; above < 2; above++) {
+            long edge = above ? rows[i].max : rows[i].min;
+            snprintf(text, sizeof(text), "{\"tuning\": {\"%s\": %ld}}", rows[i].key, edge);
+            assert_taken(text);
+            snprintf(text, sizeof(text), "{\"tuning\": {\"%s\": %ld}}", rows[i].key, edge + (above ? 1 : -1));
+            snprintf(field, sizeof(field), "/tuning/%s", rows[i].key);
+            assert_refused(text, field, "must be an integer");
+        }
+    }
+    assert_refused("{\"tuning\": {\"read\": 1}}", "/tuning/read", "known");
+    assert_refused("{\"tuning\": 1}", "/tuning", "object");
+    assert_taken("{\"tuning\": {\"batch_frames\": null, \"busy_poll_us\": 50}}");
+    assert_int_equal(spec.tuning.batch_frames, 64);
+    assert_int_equal(spec.tuning.busy_poll_us, 50);
+    assert_taken("{\"tuning\": null}");
+    assert_int_equal(spec.tuning.read_bytes, 131072);
 }
 
 static void facts_that_are_only_shown_are_refused_as_such(void **state)
@@ -246,13 +281,26 @@ static uint32_t pick(uint32_t n)
     return (random_state >> 8) % n;
 }
 
+static json_t *random_forwards(void)
+{
+    char host[32], guest[32];
+    json_t *forwards = json_array();
+
+    for (uint32_t n = pick(33); n > 0; n--) {
+        snprintf(host, sizeof(host), "10.0.%u.%u:%u", pick(256), pick(256), 1 + pick(65535));
+        snprintf(guest, sizeof(guest), "10.%u.%u.%u:%u", pick(256), pick(256), pick(256), 1 + pick(65535));
+        json_array_append_new(forwards, json_pack("{s:s, s:s, s:s}", "proto", pick(2) ? "tcp" : "udp", "host",
+                                                  pick(2) ? host : "8080", "guest", guest));
+    }
+    return forwards;
+}
+
 static json_t *random_network(void)
 {
     static const char *const modes[] = {"shared", "host", "bridged", "internal"};
     static const char *const uplinks[] = {"auto", "none", "user", "tap", "vmnet"};
-    char gateway[32], host[32], guest[32], prefix[32];
+    char gateway[32], prefix[32];
     json_t *json = json_pack("{s:s, s:s}", "mode", modes[pick(4)], "uplink", uplinks[pick(5)]);
-    json_t *forwards = json_array();
 
     snprintf(gateway, sizeof(gateway), "10.%u.%u.%u", pick(256), pick(256), 1 + pick(200));
     snprintf(prefix, sizeof(prefix), "fd%02x:%x:%x:%x::/64", pick(256), pick(65536), pick(65536),
@@ -277,14 +325,12 @@ static json_t *random_network(void)
         json_object_set_new(json, "limits",
                             json_pack("{s:i, s:n}", "queue_frames", 16 + pick(1000), "queue_bytes"));
     if (pick(2))
+        json_object_set_new(json, "tuning",
+                            json_pack("{s:i, s:i, s:n}", "read_bytes", 73728 + pick(180000), "busy_poll_us",
+                                      pick(1001), "socket_bytes"));
+    if (pick(2))
         json_object_set_new(json, "offload", json_string(port_offload_name((enum port_offload)pick(3))));
-    for (uint32_t n = pick(33); n > 0; n--) {
-        snprintf(host, sizeof(host), "10.0.%u.%u:%u", pick(256), pick(256), 1 + pick(65535));
-        snprintf(guest, sizeof(guest), "10.%u.%u.%u:%u", pick(256), pick(256), pick(256), 1 + pick(65535));
-        json_array_append_new(forwards, json_pack("{s:s, s:s, s:s}", "proto", pick(2) ? "tcp" : "udp", "host",
-                                                  pick(2) ? host : "8080", "guest", guest));
-    }
-    json_object_set_new(json, "forwards", forwards);
+    json_object_set_new(json, "forwards", random_forwards());
     return json;
 }
 
@@ -366,7 +412,7 @@ static void a_change_of_offload_is_refused_with_the_way_to_it(void **state)
     json_decref(json);
 }
 
-static void a_new_default_of_offload_takes_a_new_network(void **state)
+static void other_offload_or_tuning_takes_a_new_network(void **state)
 {
     struct network_spec other;
 
@@ -374,6 +420,9 @@ static void a_new_default_of_offload_takes_a_new_network(void **state)
     assert_taken("{}");
     other = spec;
     assert_true(network_spec_differs_live_only(&spec, &other));
+    other.tuning.busy_poll_us = 1;
+    assert_false(network_spec_differs_live_only(&spec, &other));
+    other = spec;
     other.offload = OFFLOAD_RAW;
     assert_false(network_spec_differs_live_only(&spec, &other));
 }
@@ -423,6 +472,7 @@ int main(void)
         cmocka_unit_test(rest_of_ipv4_follows_the_gateway),
         cmocka_unit_test(wrong_values_are_refused_by_name),
         cmocka_unit_test(integers_are_integers_in_range),
+        cmocka_unit_test(tuning_is_in_its_ranges_or_the_default),
         cmocka_unit_test(facts_that_are_only_shown_are_refused_as_such),
         cmocka_unit_test(forwards_take_a_port_an_endpoint_or_a_number),
         cmocka_unit_test(wrong_forwards_are_refused_by_number),
@@ -432,7 +482,7 @@ int main(void)
         cmocka_unit_test(port_survives_the_trip_to_json_and_back),
         cmocka_unit_test(an_offload_that_is_not_said_is_not_written),
         cmocka_unit_test(a_change_of_offload_is_refused_with_the_way_to_it),
-        cmocka_unit_test(a_new_default_of_offload_takes_a_new_network),
+        cmocka_unit_test(other_offload_or_tuning_takes_a_new_network),
         cmocka_unit_test(wrong_ports_are_refused_by_name),
         cmocka_unit_test(error_never_holds_raw_bytes_of_the_sender),
     };

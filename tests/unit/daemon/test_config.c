@@ -323,7 +323,8 @@ static void the_manual_page_has_the_fields_of_the_specs(void **state)
     accept(
         "{\"networks\": [{\"name\": \"a\", \"mode\": \"shared\", \"ipv4\": {\"dhcp\": true}, \"user\": \"x\","
         "\"limits\": {\"fdb_entries\": 100, \"fdb_per_port\": 10, \"fdb_uplink\": 10, \"queue_frames\": 100,"
-        "\"queue_bytes\": 200000}, \"forwards\": [{\"proto\": \"tcp\", \"host\": 80, \"guest\": "
+        "\"queue_bytes\": 200000}, \"tuning\": {\"busy_poll_us\": 50}, \"forwards\": [{\"proto\": \"tcp\", "
+        "\"host\": 80, \"guest\": "
         "\"192.168.105.2:80\"}],"
         "\"ports\": [{\"name\": \"p\", \"offload\": \"raw\", \"static_addresses\": "
         "[\"52:54:00:00:00:01\"]}]}]}");

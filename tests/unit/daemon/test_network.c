@@ -13,6 +13,7 @@
 
 #include "daemon/network.h"
 #include "io/log.h"
+#include "switch/fdb.h"
 
 enum { FRAME_LEN = 60, WAIT_MS = 5000 };
 
@@ -168,7 +169,7 @@ static void expect_frame(struct rig *rig, int fd, uint8_t mark)
 static void expect_sum_rule(struct rig *rig)
 {
     const struct lan_snapshot lan = report_of(rig).lan;
-    assert_int_equal(lan.totals.frames_in + lan.totals.flood_copies,
+    assert_int_equal(lan.totals.frames_in + lan.totals.flood_copies + lan.totals.segment_copies,
                      lan.totals.frames_out + counters_dropped(&lan.totals) + lan.queued);
 }
 
@@ -209,6 +210,30 @@ static void ports_keep_their_traffic_while_the_uplink_dies_and_comes_back(void *
     run_until(&rig, is_up);
     assert_int_equal(rig.n_wanted, 2);
     expect_sum_rule(&rig);
+    close(a);
+    close(b);
+    close_rig(&rig);
+}
+
+/* Milliseconds until the loop wakes up by itself; -1: never. */
+static int sleeps_ms(struct rig *rig)
+{
+    uv_run(&rig->loop, UV_RUN_NOWAIT);
+    return uv_loop_alive(&rig->loop) ? uv_backend_timeout(&rig->loop) : -1;
+}
+
+static void an_idle_network_wakes_up_for_nothing_but_the_age_of_an_address(void **state)
+{
+    struct rig rig;
+    struct done done;
+    (void)state;
+    open_rig(&rig, WANT_NONE, 0);
+    assert_int_equal(sleeps_ms(&rig), -1);
+    int a = attach(&rig, "", &done), b = attach(&rig, "", &done);
+    assert_int_equal(sleeps_ms(&rig), -1);
+    send_frame(b, 0xffffffffffff, 0x525400000002, 1);
+    expect_frame(&rig, a, 1);
+    assert_in_range(sleeps_ms(&rig), FDB_AGE_MS - WAIT_MS, FDB_AGE_MS);
     close(a);
     close(b);
     close_rig(&rig);
@@ -357,6 +382,27 @@ static void a_descriptor_that_is_no_unix_socket_is_refused(void **state)
     close_rig(&rig);
 }
 
+static void a_snapshot_counts_learned_and_static_addresses(void **state)
+{
+    struct rig rig;
+    struct done done;
+    struct port_spec spec = {
+        .name = "vm1", .enabled = true, .n_statics = 2, .statics = {0x020000000011, 0x020000000012}};
+    (void)state;
+    open_rig(&rig, WANT_NONE, 0);
+    network_put_port(rig.network, &spec, &done);
+    int a = attach(&rig, "", &done), b = attach(&rig, "", &done);
+    send_frame(a, 0xFFFFFFFFFFFF, 0x020000000001, 7);
+    expect_frame(&rig, b, 7);
+    assert_int_equal(report_of(&rig).lan.n_fdb, 3);
+    assert_int_equal(report_of(&rig).lan.n_learned, 1);
+    network_remove_port(rig.network, "vm1", &done);
+    assert_int_equal(report_of(&rig).lan.n_fdb, 1);
+    close(a);
+    close(b);
+    close_rig(&rig);
+}
+
 static void port_257_is_refused_and_counted(void **state)
 {
     struct rig rig;
@@ -380,12 +426,14 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(T17_an_uplink_that_fails_three_times_comes_up_while_ports_wait),
         cmocka_unit_test(ports_keep_their_traffic_while_the_uplink_dies_and_comes_back),
+        cmocka_unit_test(an_idle_network_wakes_up_for_nothing_but_the_age_of_an_address),
         cmocka_unit_test(a_failed_uplink_is_not_tried_again),
         cmocka_unit_test(a_named_port_takes_one_client_at_a_time),
         cmocka_unit_test(a_ports_offload_is_constant_while_it_has_a_client),
         cmocka_unit_test(a_passed_descriptor_says_its_offload_or_has_the_networks),
         cmocka_unit_test(names_of_others_are_refused),
         cmocka_unit_test(a_descriptor_that_is_no_unix_socket_is_refused),
+        cmocka_unit_test(a_snapshot_counts_learned_and_static_addresses),
         cmocka_unit_test(port_257_is_refused_and_counted),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

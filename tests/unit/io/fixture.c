@@ -28,16 +28,15 @@ static void on_tick(uv_timer_t *timer)
     (void)timer;
 }
 
-void fixture_open(struct fixture *fixture, const struct io_limits *limits)
+static void open_all(struct fixture *fixture, const struct io_settings *settings, uint32_t mtu)
 {
-    static const struct io_limits defaults = {IO_QUEUE_FRAMES, IO_QUEUE_BYTES};
     struct lan_options options = {.fdb = {.seed = {1, 2},
                                           .capacity = FDB_CAPACITY,
                                           .port_limit = FDB_PORT_LIMIT,
                                           .uplink_limit = FDB_UPLINK_LIMIT,
                                           .age_ms = FDB_AGE_MS,
                                           .hold_ms = FDB_HOLD_MS},
-                                  .mtu = LAN_MTU_DEFAULT};
+                                  .mtu = mtu};
 
     memset(fixture, 0, sizeof *fixture);
     /* The first loop of a process opens libuv's global signal pipe. */
@@ -49,7 +48,28 @@ void fixture_open(struct fixture *fixture, const struct io_limits *limits)
     uv_timer_start(&fixture->tick, on_tick, 1, 1);
     fixture->lan = lan_create(&options);
     assert_non_null(fixture->lan);
-    assert_int_equal(io_create(&fixture->io, &fixture->loop, fixture->lan, limits ? limits : &defaults), 0);
+    assert_int_equal(io_create(&fixture->io, &fixture->loop, fixture->lan, settings), 0);
+}
+
+void fixture_open(struct fixture *fixture, const struct io_limits *limits)
+{
+    struct io_settings settings = {.limits = {IO_QUEUE_FRAMES, IO_QUEUE_BYTES}};
+
+    if (limits)
+        settings.limits = *limits;
+    fixture_open_tuned(fixture, &settings);
+}
+
+void fixture_open_tuned(struct fixture *fixture, const struct io_settings *settings)
+{
+    open_all(fixture, settings, LAN_MTU_DEFAULT);
+}
+
+void fixture_open_mtu(struct fixture *fixture, uint32_t mtu)
+{
+    const struct io_settings settings = {.limits = {IO_QUEUE_FRAMES, IO_QUEUE_BYTES}};
+
+    open_all(fixture, &settings, mtu);
 }
 
 void fixture_assert_sum(struct fixture *fixture)
@@ -123,7 +143,7 @@ struct port *fixture_join(struct fixture *fixture, unsigned i)
     snprintf(port->name, sizeof port->name, "p%u", i);
     port->role = PORT_VM;
     port->enabled = true;
-    port->frame_max = LAN_MTU_DEFAULT + FRAME_ETHER_HEADER;
+    port->frame_max = lan_mtu(fixture->lan) + FRAME_ETHER_HEADER;
     lan_join(fixture->lan, port);
     fixture->is_joined[i] = true;
     return port;

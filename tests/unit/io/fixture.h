@@ -34,6 +34,8 @@ struct fixture {
 
 /* 'limits' may be NULL: the defaults. */
 void fixture_open(struct fixture *fixture, const struct io_limits *limits);
+void fixture_open_tuned(struct fixture *fixture, const struct io_settings *settings);
+void fixture_open_mtu(struct fixture *fixture, uint32_t mtu);
 void fixture_close(struct fixture *fixture);
 
 /* Joins port i. */

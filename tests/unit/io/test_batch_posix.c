@@ -32,9 +32,9 @@ static void batches_keep_order_and_lengths(void **state)
         iov[i] = (struct iovec){bytes[i], 20 + i};
         messages[i] = (struct batch_message){.iov = &iov[i], .n_iov = 1};
     }
-    assert_int_equal(batch_posix_receive(&batch, pair[1], IO_DGRAM_SLOTS), -EAGAIN);
+    assert_int_equal(batch_posix_receive(&batch, pair[1], IO_DGRAM_SLOTS, true), -EAGAIN);
     assert_int_equal(batch_posix_send(pair[0], messages, 3), 3);
-    assert_int_equal(batch_posix_receive(&batch, pair[1], IO_DGRAM_SLOTS), 3);
+    assert_int_equal(batch_posix_receive(&batch, pair[1], IO_DGRAM_SLOTS, true), 3);
     for (unsigned i = 0; i < 3; i++) {
         assert_int_equal(batch.slots[i].len, 20 + i);
         assert_memory_equal(batch.slots[i].bytes, bytes[i], 20 + i);
@@ -64,7 +64,7 @@ static void d08_descriptors_are_received_and_closed(void **state)
             if (types[t] == SOCK_STREAM)
                 assert_int_equal(batch_posix_read(pair[1], bytes, sizeof bytes), 16);
             else
-                assert_int_equal(batch_posix_receive(&batch, pair[1], IO_DGRAM_SLOTS), 1);
+                assert_int_equal(batch_posix_receive(&batch, pair[1], IO_DGRAM_SLOTS, true), 1);
         }
         assert_int_equal(fixture_count_fds(), before);
         close(pair[0]);
@@ -102,7 +102,7 @@ static void a_source_address_is_never_longer_than_its_room(void **state)
     assert_int_equal(bind(to_fd, (struct sockaddr *)&to, sizeof to.sun_family), 0); /* a name of its own */
     assert_int_equal(getsockname(to_fd, (struct sockaddr *)&to, &len), 0);
     assert_int_equal(sendto(from_fd, "frame", 5, 0, (struct sockaddr *)&to, len), 5);
-    assert_int_equal(batch_posix_receive(&batch, to_fd, IO_DGRAM_SLOTS), 1);
+    assert_int_equal(batch_posix_receive(&batch, to_fd, IO_DGRAM_SLOTS, true), 1);
     assert_true(batch.slots[0].from_len <= sizeof batch.slots[0].from);
     close(from_fd);
     close(to_fd);

@@ -18,6 +18,8 @@
 
 #include "fixture.h"
 #include "io/dgram_address.h"
+#include "io/link_internal.h"
+#include "io/vnet.h"
 
 /* A fixture with a path (port 0) or a hub (ports 2 on), and a stream on port 1 that hears broadcasts. */
 struct scene {
@@ -296,6 +298,64 @@ static void an_unlinked_client_that_lives_is_kept(void **state)
     scene_close(&s);
 }
 
+/* A plain frame behind a header of zeroes, there and back; the stream hears the frame alone. */
+static void talks_with_header(struct scene *s, int fd)
+{
+    static const uint8_t nothing[VNET_HEADER] = {[10] = 1}; /* one buffer */
+    uint8_t wire[2048] = {0};
+
+    frame_make(wire + VNET_HEADER, 100, -1, 1, 1);
+    assert_int_equal(send(fd, wire, VNET_HEADER + 100, MSG_DONTWAIT), VNET_HEADER + 100);
+    hears(s, 100, -1, 1, 1);
+    stream_send_frame(&s->f, s->stream, 101, 1, 99, 2);
+    assert_int_equal(datagram_receive(&s->f, fd, wire, sizeof wire), VNET_HEADER + 101);
+    assert_memory_equal(wire, nothing, VNET_HEADER);
+    assert_true(frame_is(wire + VNET_HEADER, 101, 1, 99, 2));
+}
+
+/* The question whether it lives is a frame like all others on its wire. */
+static void a_client_with_headers_is_asked_with_a_header(void **state)
+{
+    static const uint8_t nothing[VNET_HEADER] = {[10] = 1};
+    uint8_t asked[128];
+    struct scene s;
+    int a;
+
+    (void)state;
+    scene_open(&s, false, NULL);
+    s.f.ports[0].offload = OFFLOAD_VIRTIO;
+    a = client(&s, "vm");
+    talks_with_header(&s, a);
+    assert_int_equal(unlink(address(&s, "vm").sun_path), 0);
+    assert_int_equal(datagram_receive(&s.f, a, asked, sizeof asked), VNET_HEADER + 60);
+    assert_memory_equal(asked, nothing, VNET_HEADER);
+    assert_int_equal(asked[VNET_HEADER + 12] << 8 | asked[VNET_HEADER + 13], 0x88B5);
+    talks_with_header(&s, a);
+    assert_int_equal(s.n_gone, 0);
+    scene_close(&s);
+}
+
+/* Each has the kind that its port had when it came. */
+static void hub_clients_with_headers_talk_to_those_without(void **state)
+{
+    struct scene s;
+    uint8_t frame[2048];
+    int a, b;
+
+    (void)state;
+    scene_open(&s, true, NULL);
+    fixture_join(&s.f, 2)->offload = OFFLOAD_VIRTIO;
+    a = client(&s, "vm1");
+    assert_int_equal(send(a, "VFKT", 4, 0), 4);
+    talks_with_header(&s, a);
+    b = client(&s, "vm2");
+    put_frame(b, 80, 1, 2, 7);
+    assert_int_equal(datagram_receive(&s.f, a, frame, sizeof frame), VNET_HEADER + 80);
+    assert_true(frame_is(frame + VNET_HEADER, 80, 1, 2, 7));
+    assert_int_equal(s.f.ports[2].counters.bytes_out, 101 + 80);
+    scene_close(&s);
+}
+
 static void an_unlinked_client_that_is_dead_is_found(void **state)
 {
     struct scene s;
@@ -377,6 +437,30 @@ static void link_close_frees_the_path_for_the_next(void **state)
     assert_null(s.f.ports[0].link);
     wait_gone(&s, 1);
     talks(&s, client(&s, "vm2"), 2);
+    scene_close(&s);
+}
+
+static bool is_probing(const struct scene *s)
+{
+    return uv_is_active((const uv_handle_t *)&s->f.io->prober);
+}
+
+static void only_clients_that_are_there_are_probed(void **state)
+{
+    struct scene s;
+
+    (void)state;
+    scene_open(&s, false, NULL);
+    fixture_run_ms(&s.f, 5);
+    assert_false(is_probing(&s));
+    talks(&s, client(&s, "vm1"), 1);
+    assert_true(is_probing(&s));
+    link_close(&s.f.ports[0], LINK_CLOSE_DRAIN, "detached over the API");
+    wait_gone(&s, 1);
+    s.f.io->prober.timer_cb(&s.f.io->prober);
+    assert_false(is_probing(&s));
+    talks(&s, client(&s, "vm2"), 2);
+    assert_true(is_probing(&s));
     scene_close(&s);
 }
 
@@ -601,10 +685,13 @@ int main(void)
         cmocka_unit_test(r12_a_new_client_of_the_same_path_gets_no_old_frame),
         cmocka_unit_test(a_replaced_file_is_noticed_in_silence),
         cmocka_unit_test(an_unlinked_client_that_lives_is_kept),
+        cmocka_unit_test(a_client_with_headers_is_asked_with_a_header),
         cmocka_unit_test(an_unlinked_client_that_is_dead_is_found),
+        cmocka_unit_test(hub_clients_with_headers_talk_to_those_without),
         cmocka_unit_test(a_second_greeting_is_a_new_life),
         cmocka_unit_test(strangers_and_refused_clients_count_as_not_peer),
         cmocka_unit_test(link_close_frees_the_path_for_the_next),
+        cmocka_unit_test(only_clients_that_are_there_are_probed),
         cmocka_unit_test(hub_clients_are_ports_of_their_own),
         cmocka_unit_test(hub_refuses_unbound_sources_and_those_over_the_limit),
         cmocka_unit_test(hub_finds_a_client_that_is_gone_when_it_sends),

@@ -24,8 +24,8 @@ struct naive {
 
 static struct resume *make(void)
 {
-    struct io_limits limits = {FRAMES_MAX, BYTES_MAX};
-    struct resume *resume = resume_create(&limits);
+    struct io_settings settings = {.limits = {FRAMES_MAX, BYTES_MAX}, .read_bytes = IO_STREAM_READ};
+    struct resume *resume = resume_create(&settings);
 
     assert_non_null(resume);
     return resume;

@@ -18,6 +18,7 @@
 #include "fixture.h"
 #include "io/framing.h"
 #include "io/link_internal.h"
+#include "tests/unit/switch/packets.h"
 
 static unsigned n_allocations;
 
@@ -71,6 +72,49 @@ static void m04_steady_forwarding_allocates_nothing(void **state)
     }
     assert_int_equal(n_allocations, before);
     assert_true(fixture_drops(&f, 3, DROP_queue_full) > 0);
+    fixture_close(&f);
+}
+
+static struct packets_packet long_packet;
+
+static void make_long_packet(void)
+{
+    const struct packets_shape shape = {.version = 4, .protocol = PACKETS_TCP, .payload_len = 65535 - 40};
+
+    packets_make(&long_packet, &shape, 7);
+    framing_put_len(long_packet.room, long_packet.frame.len);
+}
+
+/* From a client that offloads to one that does not (45 segments), to one that takes a virtio-net header, and
+ * to one that takes long frames as they are; a fourth does not read. */
+static void m04_long_frames_and_their_segments_allocate_nothing(void **state)
+{
+    static const enum port_offload offload[] = {OFFLOAD_RAW, OFFLOAD_OFF, OFFLOAD_VIRTIO, OFFLOAD_RAW,
+                                                OFFLOAD_OFF};
+    static uint8_t frame[FRAME_LEN_MAX];
+    struct fixture f;
+    unsigned before;
+    int clients[5];
+
+    (void)state;
+    make_long_packet();
+    fixture_open(&f, NULL);
+    for (unsigned i = 0; i < 5; i++) {
+        fixture_join(&f, i)->offload = offload[i];
+        clients[i] = i == 2 ? fixture_datagram(&f, i) : fixture_stream(&f, i);
+    }
+    before = n_allocations;
+    for (uint32_t i = 0; i < 300; i++) {
+        stream_put(&f, clients[0], long_packet.room, FRAME_PREFIX + long_packet.frame.len);
+        for (unsigned k = 0; k < 44; k++)
+            assert_int_equal(stream_receive(&f, clients[1], frame, sizeof frame), 1514);
+        assert_int_equal(stream_receive(&f, clients[1], frame, sizeof frame), 54 + 65495 - 44 * 1460);
+        assert_int_equal(datagram_receive(&f, clients[2], frame, sizeof frame), VNET_HEADER + 65549);
+        assert_int_equal(stream_receive(&f, clients[3], frame, sizeof frame), 65549);
+    }
+    assert_int_equal(n_allocations, before);
+    assert_true(fixture_drops(&f, 4, DROP_queue_full) > 0);
+    assert_int_equal(fixture_drops(&f, 1, DROP_queue_full), 0);
     fixture_close(&f);
 }
 
@@ -175,6 +219,35 @@ static void a_stalled_port_that_reads_again_is_found_by_the_next_frame(void **st
     fixture_close(&f);
 }
 
+/* An idle network wakes up for nothing: nobody looks for memory to give back unless there is some. */
+static void memory_is_given_back_only_where_some_was_touched(void **state)
+{
+    struct fixture f;
+    uint8_t frame[FRAME_LEN_MAX];
+    const uv_handle_t *keeper;
+    int a, b;
+
+    (void)state;
+    fixture_open(&f, NULL);
+    keeper = (const uv_handle_t *)&f.io->keeper;
+    a = fixture_stream(&f, 0);
+    b = fixture_stream(&f, 1);
+    stream_send_frame(&f, b, 60, -1, 2, 0);
+    assert_int_equal(stream_receive(&f, a, frame, sizeof frame), 60);
+    assert_false(uv_is_active(keeper));
+    for (uint32_t i = 0; i < 2000; i++)
+        stream_send_frame(&f, a, 1500, 2, 1, i);
+    assert_true(uv_is_active(keeper));
+    f.io->keeper.timer_cb(&f.io->keeper);
+    assert_true(uv_is_active(keeper)); /* the queue is in use */
+    for (uint32_t i = 0; f.ports[1].queued > 0 || i == 0; i++)
+        assert_int_equal(stream_receive(&f, b, frame, sizeof frame), 1500);
+    f.io->keeper.timer_cb(&f.io->keeper);
+    assert_false(uv_is_active(keeper));
+    assert_int_equal(((struct link *)f.ports[1].link)->resume->out.touched, 0);
+    fixture_close(&f);
+}
+
 static void a_stalled_port_makes_nobody_wait(void **state)
 {
     struct io_limits limits = {64, 100 * 1024};
@@ -245,9 +318,11 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(m04_steady_forwarding_allocates_nothing),
+        cmocka_unit_test(m04_long_frames_and_their_segments_allocate_nothing),
         cmocka_unit_test(a_source_waits_at_most_a_tenth_of_the_time),
         cmocka_unit_test(a_port_that_pushes_back_is_flushed_before_a_source_waits),
         cmocka_unit_test(a_stalled_port_that_reads_again_is_found_by_the_next_frame),
+        cmocka_unit_test(memory_is_given_back_only_where_some_was_touched),
         cmocka_unit_test(a_stalled_port_makes_nobody_wait),
         cmocka_unit_test(r10_r11_clients_killed_at_any_byte_leave_nothing),
     };

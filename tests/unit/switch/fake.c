@@ -91,5 +91,6 @@ bool fake_sum_holds(const struct lan *lan)
     uint64_t queued = 0;
 
     lan_totals(lan, &totals, &queued);
-    return totals.frames_in + totals.flood_copies + totals.segment_copies == totals.frames_out + counters_dropped(&totals) + queued;
+    return totals.frames_in + totals.flood_copies + totals.segment_copies ==
+           totals.frames_out + counters_dropped(&totals) + queued;
 }

@@ -82,6 +82,23 @@ static void learned_address_is_found_until_it_ages(void **state)
     assert_int_equal(fdb_n_learned(fdb), 0);
 }
 
+static void ageing_says_when_the_next_entry_may_be_due(void **state)
+{
+    (void)state;
+    assert_int_equal(fdb_age(fdb, 0), 0);
+    fdb_learn(fdb, MAC(1), &vm[0].port, 1000);
+    fdb_learn(fdb, MAC(2), &vm[0].port, 3000);
+    fdb_learn(fdb, MAC(3), &vm[1].port, 2000);
+    assert_int_equal(fdb_age(fdb, 4000), FDB_AGE_MS - 3000);
+    fdb_learn(fdb, MAC(1), &vm[0].port, 5000);
+    assert_int_equal(fdb_age(fdb, 5000), FDB_AGE_MS - 3000);
+    assert_int_equal(fdb_age(fdb, 2000 + FDB_AGE_MS), 1000);
+    assert_int_equal(fdb_n_learned(fdb), 2);
+    assert_int_equal(fdb_age(fdb, 3000 + FDB_AGE_MS), 2000);
+    assert_int_equal(fdb_age(fdb, 5000 + FDB_AGE_MS), 0);
+    assert_int_equal(fdb_n_learned(fdb), 0);
+}
+
 static void port_at_its_limit_gives_up_its_own_oldest(void **state)
 {
     (void)state;
@@ -376,6 +393,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         WITH_DEFAULT_TABLE(learned_address_is_found_until_it_ages),
+        WITH_DEFAULT_TABLE(ageing_says_when_the_next_entry_may_be_due),
         WITH_OWN_TABLE(port_at_its_limit_gives_up_its_own_oldest),
         WITH_DEFAULT_TABLE(L01_random_sources_fill_one_port_only),
         WITH_OWN_TABLE(L03_full_table_is_fair),
