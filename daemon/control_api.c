@@ -1,8 +1,6 @@
 /* daemon/control_api.c - the API's operations on the daemon and its networks */
 #include "daemon/control_internal.h"
 
-#include <ifaddrs.h>
-#include <net/if.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -386,34 +384,6 @@ static void info_op(void *ctx, struct api_call *call)
                   "fdb_uplink", FDB_UPLINK_LIMIT, "forwards", NETWORK_FORWARDS_MAX));
 }
 
-static bool is_listed(json_t *list, const char *name)
-{
-    size_t i;
-    json_t *entry;
-    json_array_foreach(list, i, entry) if (strcmp(json_string_value(json_object_get(entry, "name")), name) ==
-                                           0) return true;
-    return false;
-}
-
-static void interfaces_op(void *ctx, struct api_call *call)
-{
-    const struct control *control = ctx;
-    struct ifaddrs *all = NULL;
-    json_t *list = json_array();
-    if (getifaddrs(&all) < 0)
-        all = NULL;
-    for (const struct ifaddrs *one = all; one; one = one->ifa_next) {
-        if (one->ifa_flags & IFF_LOOPBACK || is_listed(list, one->ifa_name))
-            continue;
-        json_array_append_new(list, json_pack("{s:s, s:b, s:b}", "name", one->ifa_name, "up",
-                                              (one->ifa_flags & IFF_UP) != 0, "allowed",
-                                              control_may_bridge(control, one->ifa_name)));
-    }
-    if (all)
-        freeifaddrs(all);
-    api_reply_json(call, 200, json_pack("{s:o}", "interfaces", list));
-}
-
 const struct api_ops control_api_ops = {
     .info = info_op,
     .health = health_op,
@@ -428,5 +398,5 @@ const struct api_ops control_api_ops = {
     .delete_port = control_delete_port_op,
     .fdb = control_fdb_op,
     .flush_fdb = control_flush_fdb_op,
-    .interfaces = interfaces_op,
+    .interfaces = control_interfaces_op,
 };

@@ -7,6 +7,7 @@
  *   control_query.c     snapshots of networks
  *   control_api.c       the API's operations on networks
  *   control_ports.c     the API's operations on ports and addresses
+ *   control_interfaces.c what can be bridged
  *   attach.c            passed descriptors
  */
 #ifndef DAEMON_CONTROL_INTERNAL_H
@@ -207,6 +208,7 @@ void control_query(struct managed *m, bool ports, bool fdb, query_fn *fn, void *
 
 /* control_api.c, control_ports.c */
 extern const struct api_ops control_api_ops;
+void control_interfaces_op(void *ctx, struct api_call *call); /* control_interfaces.c */
 void control_ports_op(void *ctx, struct api_call *call, const char *network);
 void control_port_op(void *ctx, struct api_call *call, const char *network, const char *port);
 void control_put_port_op(void *ctx, struct api_call *call, const char *network, const struct port_spec *spec);

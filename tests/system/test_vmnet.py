@@ -92,6 +92,15 @@ def test_the_api_bridges_only_what_the_configuration_names(daemon):
     assert answer.status == 422 and answer.json["field"] == "/interface" and "bridged_interfaces" in answer.text
 
 
+def test_what_can_be_bridged_is_what_vmnet_says(make_daemon):
+    daemon = make_daemon()
+    config = daemon.folder / "conf"
+    config.write_text('{"networks": [], "bridged_interfaces": ["en7"]}')
+    daemon.start("--config", str(config))
+    found = {one["name"]: one["allowed"] for one in daemon.ask("GET", "/v1/interfaces")["interfaces"]}
+    assert found == {"en0": False, "en7": True}
+
+
 def test_an_interface_that_is_not_there_leaves_ports_talking_to_each_other(make_daemon):
     daemon = make_daemon()
     config = daemon.folder / "conf"
