@@ -117,6 +117,7 @@ struct managed {
         bool has_data;              /* the network has an end of its data socket */
         uint64_t started_ms;
         struct uplink_facts facts;
+        char reason[UPLINK_REASON_SIZE]; /* what its process said last */
     } up;
 };
 

@@ -7,6 +7,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static void report(struct managed *m, enum uplink_state state, const char *reason)
@@ -86,8 +87,10 @@ static void on_message(void *ctx, struct message *message)
     } else if (message->type == MSG_UPLINK_REPORT) {
         const struct uplink_report *from = message->payload;
         m->up.started_ms = uv_now(&m->control->loop); /* it does something about it */
-        if ((unsigned)from->state < UPLINK_N_STATES && message_text_ok(from->reason, sizeof(from->reason)))
+        if ((unsigned)from->state < UPLINK_N_STATES && message_text_ok(from->reason, sizeof(from->reason))) {
+            memcpy(m->up.reason, from->reason, sizeof(m->up.reason));
             report(m, from->state, from->reason);
+        }
     }
 }
 
@@ -137,6 +140,7 @@ static void start_process(struct managed *m)
 {
     struct child_start start = {.uid = m->uid, .gid = m->gid};
     m->up.role = m->uplink == WANT_VMNET ? ROLE_VMNET : ROLE_UPLINK;
+    m->up.reason[0] = 0;
     child_name(m, &start.child);
     m->up.is_starting = true;
     managed_ref(m);
@@ -144,8 +148,8 @@ static void start_process(struct managed *m)
               on_started, m);
 }
 
-/* A vmnet has a deadline of its own for its start, VMNET_START_MS, and then says something. */
-enum { USER_READY_MS = 4000, VMNET_READY_MS = 15 * 1000 };
+/* A vmnet says something about each try: it may be UPLINK_RETRY_MAX_MS until the next, which has 10 s. */
+enum { USER_READY_MS = 4000, VMNET_READY_MS = UPLINK_RETRY_MAX_MS + 15 * 1000 };
 
 static bool hangs(const struct managed *m)
 {
@@ -198,15 +202,17 @@ void uplink_stop(struct managed *m)
 void uplink_exited(struct managed *m, const struct child_exited *exited)
 {
     char why[UPLINK_REASON_SIZE];
+    int status = exited->status;
     const bool had_data = m->up.has_data; /* then the network sees the end of it by itself */
     if (m->up.pid != exited->pid)
         return;
     close_channel(m);
     m->up.pid = 0;
-    control_describe_exit(exited->status, why, sizeof(why));
+    control_describe_exit(status, why, sizeof(why));
     if (m->phase == PHASE_STOPPING)
         return;
     log_warn("network %s: uplink: %s", m->spec.name, why);
+    /* One that went by itself has said why. */
     if (!had_data)
-        report(m, UPLINK_DEGRADED, why);
+        report(m, UPLINK_DEGRADED, m->up.reason[0] && WIFEXITED(status) ? m->up.reason : why);
 }

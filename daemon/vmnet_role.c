@@ -202,7 +202,7 @@ static void on_failed(struct vmnet_role *role)
     const bool may_pass = vmnet_uplink_may_pass(role->uplink);
     const bool is_unanswered = vmnet_uplink_is_unanswered(role->uplink);
     set_state(role, may_pass ? UPLINK_STARTING : UPLINK_FAILED, vmnet_uplink_reason(role->uplink));
-    report(role, false);
+    report(role, true); /* also if it is the same again: control hears that we are at it */
     if (is_unanswered) {
         end(role, EXIT_FAILED);
         return;
@@ -243,6 +243,8 @@ static void look_at_uplink(struct vmnet_role *role)
     } else if (state == VMNET_FAILED) {
         on_failed(role);
     } else if (state == VMNET_LOST) {
+        /* First, so that what the network shows in the end is the reason, not that its link has ended. */
+        data_port_detach(role->data);
         set_state(role, UPLINK_DEGRADED, vmnet_uplink_reason(role->uplink));
         report(role, false);
         end(role, EXIT_FAILED);
