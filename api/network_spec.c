@@ -148,7 +148,8 @@ static int check_ipv4(const struct network_spec *spec, struct spec_error *error)
         spec->uplink == WANT_TAP || (spec->uplink == WANT_AUTO && offer_refusal_of_uplink(WANT_VMNET));
 
     if (!gateway) {
-        if (spec->mode == MODE_SHARED || spec->mode == MODE_HOST)
+        /* vmnet has addresses of its own choice. */
+        if ((spec->mode == MODE_SHARED || spec->mode == MODE_HOST) && spec->uplink != WANT_VMNET)
             return refuse(error, "/ipv4", "must not be null when \"mode\" is \"%s\"",
                           network_mode_name(spec->mode));
         return 0;
@@ -177,6 +178,11 @@ static int check_ipv4(const struct network_spec *spec, struct spec_error *error)
 static bool is_user(const struct network_spec *spec)
 {
     return spec->mode == MODE_SHARED && (spec->uplink == WANT_USER || spec->uplink == WANT_AUTO);
+}
+
+static bool is_nat66(const struct network_spec *spec)
+{
+    return spec->mode == MODE_SHARED && spec->uplink == WANT_VMNET;
 }
 
 static int check_forward(const struct network_spec *spec, uint32_t i, struct spec_error *error)
@@ -210,9 +216,12 @@ int network_spec_check(const struct network_spec *spec, struct spec_error *ret_e
     if (spec->host_loopback && !is_user(spec))
         return refuse(ret_error, "/host_loopback",
                       "must be false unless the uplink is \"user\", which this is not");
-    if (spec->ipv6.has_prefix && !is_user(spec))
+    if (spec->ipv6.has_prefix && !is_user(spec) && !is_nat66(spec))
         return refuse(ret_error, "/ipv6/prefix",
-                      "must be null unless the uplink is \"user\", which this is not");
+                      "must be null unless the uplink is \"user\", or \"vmnet\" with \"mode\": "
+                      "\"shared\", which this is not");
+    if (spec->ipv6.has_prefix && is_nat66(spec) && spec->ipv6.prefix[0] != 0xFD)
+        return refuse(ret_error, "/ipv6/prefix", "must be in fd00::/8 with the uplink \"vmnet\"");
     for (uint32_t i = 0; i < spec->n_forwards; i++) {
         if (check_forward(spec, i, ret_error) < 0)
             return -1;

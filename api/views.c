@@ -8,6 +8,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "api/address.h"
 #include "api/json_fields.h"
 #include "api/spec_json.h"
 
@@ -57,14 +58,25 @@ json_t *view_counters(const struct counters *counters)
                      "segment_copies", count(counters->segment_copies), "drops", drops);
 }
 
+static json_t *view_subnet(const struct uplink_subnet *subnet)
+{
+    char gateway[IPV4_TEXT_SIZE], netmask[IPV4_TEXT_SIZE], dhcp_end[IPV4_TEXT_SIZE];
+    if (!subnet->gateway)
+        return json_null();
+    ipv4_format(subnet->gateway, gateway);
+    ipv4_format(subnet->netmask, netmask);
+    ipv4_format(subnet->dhcp_end, dhcp_end);
+    return json_pack("{s:s, s:s, s:s}", "gateway", gateway, "netmask", netmask, "dhcp_end", dhcp_end);
+}
+
 static json_t *view_uplink(const struct network_spec *spec, const struct network_status *status)
 {
-    return json_pack("{s:s*, s:s, s:s, s:o, s:o, s:o}", "wanted",
+    return json_pack("{s:s*, s:s, s:s, s:o, s:o, s:o, s:o}", "wanted",
                      spec ? network_uplink_name(spec->uplink) : NULL, "kind",
                      uplink_kind_name(status->uplink_kind), "state", uplink_state_name(status->uplink_state),
                      "reason", json_text(status->uplink_reason), "pid",
                      status->uplink_pid ? json_integer(status->uplink_pid) : json_null(), "interface",
-                     json_text(status->ifname));
+                     json_text(status->ifname), "ipv4", view_subnet(&status->subnet));
 }
 
 static json_t *view_flaps(const struct lan_snapshot *lan)

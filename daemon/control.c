@@ -27,22 +27,44 @@ int control_resolve_uplink(const struct control *control, const struct network_s
 {
     enum network_uplink want = spec->uplink;
     if (want == WANT_AUTO)
-        want = spec->mode == MODE_SHARED ? WANT_USER : spec->mode == MODE_INTERNAL ? WANT_NONE : WANT_TAP;
+        want = spec->mode == MODE_SHARED     ? WANT_USER
+               : spec->mode == MODE_INTERNAL ? WANT_NONE
+               : vmnet_role_exists()         ? WANT_VMNET
+                                             : WANT_TAP;
     *ret_error = (struct spec_error){.field = "/uplink"};
     if (want == WANT_TAP && !control->hello.is_root)
         snprintf(ret_error->rule, sizeof(ret_error->rule),
                  "a tap uplink needs a vmswitchd that was started as root; this one was not: use mode shared "
                  "or internal");
-    else if (spec->mode == MODE_BRIDGED)
+    else if (spec->mode == MODE_BRIDGED && !vmnet_role_exists())
         snprintf(ret_error->rule, sizeof(ret_error->rule),
                  "mode bridged is not available on this system yet");
-    else if (want == WANT_VMNET)
+    else if (want == WANT_VMNET && !vmnet_role_exists())
         snprintf(ret_error->rule, sizeof(ret_error->rule),
                  "the vmnet uplink is not available on this system");
     else {
         *ret_uplink = want;
         return 0;
     }
+    return -1;
+}
+
+bool control_may_bridge(const struct control *control, const char *interface)
+{
+    for (uint32_t i = 0; i < control->config.n_bridged_interfaces; i++)
+        if (strcmp(control->config.bridged_interfaces[i], interface) == 0)
+            return true;
+    return false;
+}
+
+int control_check_bridge(const struct control *control, const struct network_spec *spec,
+                         struct spec_error *ret_error)
+{
+    if (spec->mode != MODE_BRIDGED || control_may_bridge(control, spec->interface))
+        return 0;
+    *ret_error = (struct spec_error){.field = "/interface"};
+    snprintf(ret_error->rule, sizeof(ret_error->rule),
+             "must be one of the configuration's bridged_interfaces, which \"%s\" is not", spec->interface);
     return -1;
 }
 
@@ -169,6 +191,8 @@ static void start_or_adopt(struct control *control, struct managed *m)
 {
     struct orphan *network = take_orphan(control, ROLE_NETWORK, m->spec.name);
     struct orphan *uplink = take_orphan(control, ROLE_UPLINK, m->spec.name);
+    if (!uplink)
+        uplink = take_orphan(control, ROLE_VMNET, m->spec.name);
     if (uplink) {
         uplink_adopt(m, uplink);
         orphan_free(uplink);
@@ -189,7 +213,7 @@ static void stop_orphans(struct control *control)
         struct unbind_request unbind = {.port = ""};
         memcpy(unbind.network, orphan->running.child.name, sizeof(unbind.network));
         log_warn("%s %s runs and is not wanted: stopped",
-                 orphan->running.child.role == ROLE_UPLINK ? "uplink" : "network",
+                 orphan->running.child.role == ROLE_NETWORK ? "network" : "uplink",
                  orphan->running.child.name);
         channel_uv_send(control->monitor, MSG_STOP, 0, &orphan->running.child, sizeof(orphan->running.child),
                         -1);
@@ -268,7 +292,7 @@ static void take_exited(struct control *control, const struct child_exited *exit
     if (!message_text_ok(exited->child.name, sizeof(exited->child.name)) ||
         !(m = managed_find(control, exited->child.name)))
         return;
-    if (exited->child.role == ROLE_UPLINK)
+    if (exited->child.role != ROLE_NETWORK)
         uplink_exited(m, exited);
     else
         managed_exited(m, exited);

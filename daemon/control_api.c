@@ -1,8 +1,6 @@
 /* daemon/control_api.c - the API's operations on the daemon and its networks */
 #include "daemon/control_internal.h"
 
-#include <ifaddrs.h>
-#include <net/if.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -107,6 +105,7 @@ static void fill_status(const struct managed *m, const struct query_result *resu
         status->uplink_state = result->report.uplink_state;
         status->uplink_reason = result->report.uplink_reason[0] ? result->report.uplink_reason : NULL;
         status->ifname = result->report.uplink_facts.ifname[0] ? result->report.uplink_facts.ifname : NULL;
+        status->subnet = result->report.uplink_facts.subnet;
         status->lan = &result->report.lan;
     }
     fill_health(m, result, status);
@@ -336,7 +335,8 @@ static void put_network_op(void *ctx, struct api_call *call, const struct networ
     struct managed *m = managed_find(control, spec->name);
     enum network_uplink uplink;
     struct spec_error error;
-    if (network_spec_check(spec, &error) < 0 || control_resolve_uplink(control, spec, &uplink, &error) < 0) {
+    if (network_spec_check(spec, &error) < 0 || control_resolve_uplink(control, spec, &uplink, &error) < 0 ||
+        control_check_bridge(control, spec, &error) < 0) {
         reply_spec_error(call, &error);
     } else if (m && is_create) {
         control_reply_problem(call, 409, "a network of this name exists", "/name",
@@ -384,42 +384,6 @@ static void info_op(void *ctx, struct api_call *call)
                   "fdb_uplink", FDB_UPLINK_LIMIT, "forwards", NETWORK_FORWARDS_MAX));
 }
 
-static bool may_bridge(const struct config *config, const char *name)
-{
-    for (uint32_t i = 0; i < config->n_bridged_interfaces; i++)
-        if (strcmp(config->bridged_interfaces[i], name) == 0)
-            return true;
-    return false;
-}
-
-static bool is_listed(json_t *list, const char *name)
-{
-    size_t i;
-    json_t *entry;
-    json_array_foreach(list, i, entry) if (strcmp(json_string_value(json_object_get(entry, "name")), name) ==
-                                           0) return true;
-    return false;
-}
-
-static void interfaces_op(void *ctx, struct api_call *call)
-{
-    const struct control *control = ctx;
-    struct ifaddrs *all = NULL;
-    json_t *list = json_array();
-    if (getifaddrs(&all) < 0)
-        all = NULL;
-    for (const struct ifaddrs *one = all; one; one = one->ifa_next) {
-        if (one->ifa_flags & IFF_LOOPBACK || is_listed(list, one->ifa_name))
-            continue;
-        json_array_append_new(list, json_pack("{s:s, s:b, s:b}", "name", one->ifa_name, "up",
-                                              (one->ifa_flags & IFF_UP) != 0, "allowed",
-                                              may_bridge(&control->config, one->ifa_name)));
-    }
-    if (all)
-        freeifaddrs(all);
-    api_reply_json(call, 200, json_pack("{s:o}", "interfaces", list));
-}
-
 const struct api_ops control_api_ops = {
     .info = info_op,
     .health = health_op,
@@ -434,5 +398,5 @@ const struct api_ops control_api_ops = {
     .delete_port = control_delete_port_op,
     .fdb = control_fdb_op,
     .flush_fdb = control_flush_fdb_op,
-    .interfaces = interfaces_op,
+    .interfaces = control_interfaces_op,
 };

@@ -7,6 +7,7 @@
  *   control_query.c     snapshots of networks
  *   control_api.c       the API's operations on networks
  *   control_ports.c     the API's operations on ports and addresses
+ *   control_interfaces.c what can be bridged
  *   attach.c            passed descriptors
  */
 #ifndef DAEMON_CONTROL_INTERNAL_H
@@ -109,12 +110,14 @@ struct managed {
 
     struct {
         int32_t pid;
+        enum role role; /* of the process: ROLE_UPLINK or ROLE_VMNET */
         struct channel_uv *channel;
         bool is_starting, is_ready; /* asked for; has said MSG_UPLINK_READY */
         bool is_wanted;             /* the network waits for it */
         bool has_data;              /* the network has an end of its data socket */
         uint64_t started_ms;
         struct uplink_facts facts;
+        char reason[UPLINK_REASON_SIZE]; /* what its process said last */
     } up;
 };
 
@@ -179,6 +182,11 @@ void managed_unbind(struct managed *m, const char *port);
 /* Resolves 'auto' and says whether this daemon can serve the pair. Returns 0 or -1 with *ret_error. */
 int control_resolve_uplink(const struct control *control, const struct network_spec *spec,
                            enum network_uplink *ret_uplink, struct spec_error *ret_error);
+/* Whether the configuration lets the API bridge to that interface. */
+bool control_may_bridge(const struct control *control, const char *interface);
+/* For a network that the API made: returns 0 or -1 with *ret_error. */
+int control_check_bridge(const struct control *control, const struct network_spec *spec,
+                         struct spec_error *ret_error);
 
 /* control_uplinks.c */
 void uplink_wanted(struct managed *m);
@@ -201,6 +209,7 @@ void control_query(struct managed *m, bool ports, bool fdb, query_fn *fn, void *
 
 /* control_api.c, control_ports.c */
 extern const struct api_ops control_api_ops;
+void control_interfaces_op(void *ctx, struct api_call *call); /* control_interfaces.c */
 void control_ports_op(void *ctx, struct api_call *call, const char *network);
 void control_port_op(void *ctx, struct api_call *call, const char *network, const char *port);
 void control_put_port_op(void *ctx, struct api_call *call, const char *network, const struct port_spec *spec);

@@ -466,7 +466,8 @@ void managed_start(struct managed *m)
         return;
     uv_timer_stop(&m->restart_timer);
     m->is_refused = false;
-    if (control_resolve_uplink(m->control, &m->spec, &m->uplink, &error) < 0) {
+    if (control_resolve_uplink(m->control, &m->spec, &m->uplink, &error) < 0 ||
+        (m->source == SOURCE_API && control_check_bridge(m->control, &m->spec, &error) < 0)) {
         m->is_refused = true;
         set_failure(m, error.rule);
         refuse_all(m, 422, error.rule);

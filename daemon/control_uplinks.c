@@ -7,6 +7,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static void report(struct managed *m, enum uplink_state state, const char *reason)
@@ -55,7 +56,7 @@ static void open_tap(struct managed *m)
 
 static void child_name(const struct managed *m, struct child_id *child)
 {
-    *child = (struct child_id){.role = ROLE_UPLINK};
+    *child = (struct child_id){.role = m->up.role};
     snprintf(child->name, sizeof(child->name), "%s", m->spec.name);
 }
 
@@ -71,7 +72,7 @@ static void give_data(struct managed *m)
     }
     m->up.has_data = true;
     channel_uv_send(m->up.channel, MSG_UPLINK_DATA, 0, NULL, 0, fds[0]);
-    plug(m, UPLINK_USER, &m->up.facts, fds[1]);
+    plug(m, m->up.role == ROLE_VMNET ? UPLINK_VMNET : UPLINK_USER, &m->up.facts, fds[1]);
 }
 
 static void on_message(void *ctx, struct message *message)
@@ -85,8 +86,11 @@ static void on_message(void *ctx, struct message *message)
             give_data(m);
     } else if (message->type == MSG_UPLINK_REPORT) {
         const struct uplink_report *from = message->payload;
-        if ((unsigned)from->state < UPLINK_N_STATES && message_text_ok(from->reason, sizeof(from->reason)))
+        m->up.started_ms = uv_now(&m->control->loop); /* it does something about it */
+        if ((unsigned)from->state < UPLINK_N_STATES && message_text_ok(from->reason, sizeof(from->reason))) {
+            memcpy(m->up.reason, from->reason, sizeof(m->up.reason));
             report(m, from->state, from->reason);
+        }
     }
 }
 
@@ -135,6 +139,8 @@ static void on_started(void *ctx, struct message *answer)
 static void start_process(struct managed *m)
 {
     struct child_start start = {.uid = m->uid, .gid = m->gid};
+    m->up.role = m->uplink == WANT_VMNET ? ROLE_VMNET : ROLE_UPLINK;
+    m->up.reason[0] = 0;
     child_name(m, &start.child);
     m->up.is_starting = true;
     managed_ref(m);
@@ -142,10 +148,18 @@ static void start_process(struct managed *m)
               on_started, m);
 }
 
-enum { READY_WITHIN_MS = 4000 };
+/* A vmnet says something about each try: it may be UPLINK_RETRY_MAX_MS until the next, which has 10 s. */
+enum { USER_READY_MS = 4000, VMNET_READY_MS = UPLINK_RETRY_MAX_MS + 15 * 1000 };
+
+static bool hangs(const struct managed *m)
+{
+    const uint64_t silent_ms = uv_now(&m->control->loop) - m->up.started_ms;
+    return silent_ms > (m->up.role == ROLE_VMNET ? VMNET_READY_MS : USER_READY_MS);
+}
 
 void uplink_wanted(struct managed *m)
 {
+    const bool is_process = m->uplink == WANT_USER || m->uplink == WANT_VMNET;
     if (m->phase == PHASE_STOPPING)
         return;
     m->up.is_wanted = true;
@@ -155,9 +169,9 @@ void uplink_wanted(struct managed *m)
         open_tap(m);
     else if (m->up.is_ready)
         give_data(m);
-    else if (m->uplink == WANT_USER && !m->up.channel)
+    else if (is_process && !m->up.channel)
         start_process(m);
-    else if (m->uplink == WANT_USER && uv_now(&m->control->loop) - m->up.started_ms > READY_WITHIN_MS)
+    else if (is_process && hangs(m))
         uplink_stop(m); /* it hangs; its end is reported, and the network asks again */
 }
 
@@ -171,6 +185,7 @@ void uplink_reconfigure(struct managed *m)
 
 void uplink_adopt(struct managed *m, struct orphan *orphan)
 {
+    m->up.role = orphan->running.child.role;
     take_channel(m, orphan->running.pid, &orphan->fd);
 }
 
@@ -178,6 +193,8 @@ void uplink_stop(struct managed *m)
 {
     struct child_id child;
     close_channel(m);
+    if (m->up.role == ROLE_MONITOR)
+        return; /* none was ever started */
     child_name(m, &child);
     channel_uv_send(m->control->monitor, MSG_STOP, 0, &child, sizeof(child), -1);
 }
@@ -185,15 +202,17 @@ void uplink_stop(struct managed *m)
 void uplink_exited(struct managed *m, const struct child_exited *exited)
 {
     char why[UPLINK_REASON_SIZE];
+    int status = exited->status;
     const bool had_data = m->up.has_data; /* then the network sees the end of it by itself */
     if (m->up.pid != exited->pid)
         return;
     close_channel(m);
     m->up.pid = 0;
-    control_describe_exit(exited->status, why, sizeof(why));
+    control_describe_exit(status, why, sizeof(why));
     if (m->phase == PHASE_STOPPING)
         return;
     log_warn("network %s: uplink: %s", m->spec.name, why);
+    /* One that went by itself has said why. */
     if (!had_data)
-        report(m, UPLINK_DEGRADED, why);
+        report(m, UPLINK_DEGRADED, m->up.reason[0] && WIFEXITED(status) ? m->up.reason : why);
 }

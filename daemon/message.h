@@ -21,7 +21,7 @@
 
 enum { MESSAGE_PROTOCOL = 1, MESSAGE_WHY_SIZE = 256, MESSAGE_PATH_SIZE = 512 };
 
-enum role { ROLE_MONITOR, ROLE_CONTROL, ROLE_NETWORK, ROLE_UPLINK, ROLE_N };
+enum role { ROLE_MONITOR, ROLE_CONTROL, ROLE_NETWORK, ROLE_UPLINK, ROLE_VMNET, ROLE_N };
 
 enum socket_kind { SOCKET_STREAM, SOCKET_DGRAM }; /* <network>[.<port>].stream, .dgram */
 
@@ -45,7 +45,7 @@ struct hello { /* first of all; to control followed by its descriptors, its runn
 /* ---- control -> monitor, and its answers (same id) ---- */
 
 struct child_id {
-    enum role role; /* ROLE_NETWORK or ROLE_UPLINK */
+    enum role role; /* ROLE_NETWORK, ROLE_UPLINK or ROLE_VMNET */
     char name[NETWORK_NAME_SIZE];
 };
 struct child_start {

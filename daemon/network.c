@@ -63,6 +63,7 @@ static int open_lan(struct network *network)
 static void ask_for_uplink(uv_timer_t *timer)
 {
     struct network *network = timer->data;
+    network->uplink_retries = false;
     if (!network_wants_uplink(network))
         return;
     /* Asked again if nobody answers: control may have died with the question. */
@@ -148,8 +149,12 @@ bool network_wants_uplink(const struct network *network)
            !network->is_closing;
 }
 
+/* What control, the uplink's process and its link tell of one end is one failure. */
 static void retry_uplink(struct network *network)
 {
+    if (network->uplink_retries)
+        return;
+    network->uplink_retries = true;
     uint64_t was_up = network->uplink_up_since_ms ? uv_now(network->loop) - network->uplink_up_since_ms : 0;
     network->uplink_up_since_ms = 0;
     uv_timer_start(&network->uplink_timer, ask_for_uplink, uplink_retry_next(&network->uplink_retry, was_up),
@@ -207,7 +212,8 @@ void network_report_uplink(struct network *network, const struct uplink_report *
     if (!network->uplink)
         return;
     set_uplink_state(network, report->state, report->reason);
-    if (network_wants_uplink(network))
+    /* A process that is starting it needs no asking: its end would be told. */
+    if (network_wants_uplink(network) && report->state != UPLINK_STARTING)
         retry_uplink(network);
 }
 

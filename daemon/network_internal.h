@@ -59,6 +59,7 @@ struct network {
     struct uplink_facts uplink_facts;
     struct uplink_retry uplink_retry;
     uint64_t uplink_up_since_ms;
+    bool uplink_retries; /* the timer waits for the next try */
     uv_timer_t uplink_timer;
 
     bool is_closing;

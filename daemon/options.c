@@ -105,8 +105,10 @@ static bool parse_id(const char *text, uint32_t *ret_id)
 
 static bool parse_role(const char *text, enum role *ret_role)
 {
-    static const char *const names[ROLE_N] = {
-        [ROLE_CONTROL] = "control", [ROLE_NETWORK] = "network", [ROLE_UPLINK] = "uplink"};
+    static const char *const names[ROLE_N] = {[ROLE_CONTROL] = "control",
+                                              [ROLE_NETWORK] = "network",
+                                              [ROLE_UPLINK] = "uplink",
+                                              [ROLE_VMNET] = "vmnet"};
     for (int i = 0; i < ROLE_N; i++) {
         if (names[i] && strcmp(text, names[i]) == 0) {
             *ret_role = (enum role)i;
@@ -182,7 +184,7 @@ int options_parse(struct options *ret_options, int argc, char **argv, char *ret_
         if (problem)
             return bad(ret_why, why_size, problem, value);
     }
-    if ((ret_options->role == ROLE_NETWORK || ret_options->role == ROLE_UPLINK) && !ret_options->name[0]) {
+    if (ret_options->role >= ROLE_NETWORK && !ret_options->name[0]) {
         snprintf(ret_why, why_size, "--role: this role needs --name");
         return -EINVAL;
     }

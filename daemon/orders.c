@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "daemon/accounts.h"
+#include "daemon/roles.h"
 #include "daemon/tap.h"
 #include "io/log.h"
 
@@ -24,7 +25,9 @@ static bool port_ok(const char port[PORT_NAME_SIZE])
 
 static bool child_id_ok(const struct child_id *id)
 {
-    return (id->role == ROLE_NETWORK || id->role == ROLE_UPLINK) && name_ok(id->name);
+    const bool is_known = id->role == ROLE_NETWORK || id->role == ROLE_UPLINK ||
+                          (id->role == ROLE_VMNET && vmnet_role_exists());
+    return is_known && name_ok(id->name);
 }
 
 /* Someone to run as: not root, not "nobody in particular". */

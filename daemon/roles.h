@@ -1,11 +1,15 @@
-/* daemon/roles.h - one executable, four roles
+/* daemon/roles.h - one executable, five roles
  *
  * vmswitchd starts as the monitor, which starts the others by posix_spawn of itself as
  *   vmswitchd --role=network --name=shared --uid=U --gid=G      (descriptor 3: the channel to the monitor)
- * main() drops privileges for good before a role's main runs. Each returns an exit code.
+ * main() drops privileges for good before a role's main runs, but for vmnet's, which does so when the
+ * interface has started. Each returns an exit code.
  */
 #ifndef DAEMON_ROLES_H
 #define DAEMON_ROLES_H
+
+#include <stdbool.h>
+#include <stdint.h>
 
 enum {
     ROLE_CHANNEL_FD = 3,
@@ -20,5 +24,8 @@ enum {
 int control_main(int channel_fd);
 int network_main(int channel_fd);
 int uplink_main(int channel_fd);
+int vmnet_main(int channel_fd, uint32_t uid, uint32_t gid);
+/* On this system. */
+bool vmnet_role_exists(void);
 
 #endif

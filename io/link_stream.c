@@ -179,7 +179,7 @@ static size_t gather(const struct frame *const *frames, size_t n, struct iovec i
         size_t len = FRAME_PREFIX + (size_t)frame->head_len;
 
         bytes += FRAME_PREFIX + (size_t)frame->len;
-        if (frame->head == end + FRAME_PREFIX && used > 0)
+        if (end && frame->head == end + FRAME_PREFIX)
             iov[used - 1].iov_len += len;
         else
             iov[used++] = piece_of(frame->head - FRAME_PREFIX, len);

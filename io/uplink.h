@@ -23,10 +23,16 @@ const char *uplink_state_name(enum uplink_state state); /* "starting", "up", "de
 #define UPLINK_REASON_SIZE 160
 #define UPLINK_IFNAME_SIZE 16
 
+/* Host byte order; the host's end, and the last address that DHCP gives out. */
+struct uplink_subnet {
+    uint32_t gateway, netmask, dhcp_end;
+};
+
 struct uplink_facts {
     uint64_t mac;                    /* pinned in the forwarding database; 0: none of its own */
     uint32_t mtu;                    /* what it takes; 0: the network's */
     char ifname[UPLINK_IFNAME_SIZE]; /* the host interface, "" if there is none */
+    struct uplink_subnet subnet;     /* what vmnet has, which may be its own choice; all 0: nothing to tell */
     bool has_vnet_header;            /* each frame has a virtio-net header in front */
     bool takes_udp_gso;              /* and may be UDP to be cut */
 };

@@ -53,8 +53,8 @@ struct vmnet_settings {
 struct vmnet_facts {
     uint64_t mac; /* 0: it named none */
     uint32_t mtu, frame_max;
-    uint32_t read_max, write_max;        /* frames for each call */
-    uint32_t gateway, netmask, dhcp_end; /* 0: it named none */
+    uint32_t read_max, write_max; /* frames for each call */
+    struct uplink_subnet subnet;  /* all 0: it named none */
 };
 
 enum vmnet_state {

@@ -124,8 +124,8 @@ bool vmnet_desc_read(xpc_object_t param, struct vmnet_facts *ret_facts)
         return false;
     ret_facts->read_max = get_batch(param, "vmnet_read_max_packets_key", ret_facts->frame_max);
     ret_facts->write_max = get_batch(param, "vmnet_write_max_packets_key", ret_facts->frame_max);
-    ret_facts->gateway = get_address(param, vmnet_start_address_key);
-    ret_facts->netmask = get_address(param, vmnet_subnet_mask_key);
-    ret_facts->dhcp_end = get_address(param, vmnet_end_address_key);
+    ret_facts->subnet.gateway = get_address(param, vmnet_start_address_key);
+    ret_facts->subnet.netmask = get_address(param, vmnet_subnet_mask_key);
+    ret_facts->subnet.dhcp_end = get_address(param, vmnet_end_address_key);
     return true;
 }

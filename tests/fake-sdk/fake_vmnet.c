@@ -63,6 +63,7 @@ static struct ring to_guests, from_guests;
 static vmnet_return_t lost; /* 0: not */
 static fake_host *host;
 static void *host_ctx;
+static fake_running *running;
 static xpc_object_t last_desc;
 static struct {
     dispatch_queue_t queue;
@@ -294,7 +295,10 @@ static void answer(dispatch_queue_t queue, vmnet_start_interface_completion_hand
       pthread_mutex_lock(&lock);
       interface->is_up = status == VMNET_SUCCESS;
       counts.n_running += interface->is_up;
+      fake_running *told = param && interface->is_up ? running : NULL;
       pthread_mutex_unlock(&lock);
+      if (told)
+          told(param);
       handler(status, param);
       if (param)
           xpc_release(param);
@@ -622,6 +626,13 @@ void fake_vmnet_set_host(fake_host *new_host, void *ctx)
     pthread_mutex_lock(&lock);
     host = new_host;
     host_ctx = ctx;
+    pthread_mutex_unlock(&lock);
+}
+
+void fake_vmnet_on_running(fake_running *on_running)
+{
+    pthread_mutex_lock(&lock);
+    running = on_running;
     pthread_mutex_unlock(&lock);
 }
 

@@ -78,6 +78,10 @@ size_t fake_vmnet_take(uint8_t *frame, size_t size);
 typedef void fake_host(void *ctx, const uint8_t *frame, size_t len);
 void fake_vmnet_set_host(fake_host *host, void *ctx);
 
+/* Called on a queue when an interface is up, with what its handler gets. */
+typedef void fake_running(xpc_object_t param);
+void fake_vmnet_on_running(fake_running *on_running);
+
 /* The last start's dictionary, borrowed until the next; NULL: none. */
 xpc_object_t fake_vmnet_desc(void);
 

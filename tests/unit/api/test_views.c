@@ -145,6 +145,25 @@ static struct network_status up_status(const struct lan_snapshot *lan)
                                    .lan = lan};
 }
 
+static void a_subnet_that_the_system_chose_is_shown(void **state)
+{
+    struct lan_snapshot lan = {.n_ports = 2};
+    struct network_status status = up_status(&lan);
+    struct network_spec spec;
+    (void)state;
+    network_spec_init(&spec, "n", MODE_SHARED);
+    json_t *view = view_network(&spec, &status);
+    assert_is_null(view, "uplink", "ipv4");
+    json_decref(view);
+    status.subnet = (struct uplink_subnet){0xC0A84001, 0xFFFFFF00, 0xC0A840FE};
+    view = view_network(&spec, &status);
+    const json_t *ipv4 = json_object_get(json_object_get(view, "uplink"), "ipv4");
+    assert_text(ipv4, "gateway", NULL, "192.168.64.1");
+    assert_text(ipv4, "netmask", NULL, "255.255.255.0");
+    assert_text(ipv4, "dhcp_end", NULL, "192.168.64.254");
+    json_decref(view);
+}
+
 static void network_shows_what_was_set_and_what_is(void **state)
 {
     struct lan_snapshot lan = {.n_ports = 2, .n_fdb = 3, .flaps = 1, .flap_mac = 0x525400123456, .queued = 4};
@@ -265,6 +284,7 @@ int main(void)
         cmocka_unit_test(port_shows_its_peer_addresses_and_every_drop),
         cmocka_unit_test(unplugged_port_shows_nulls),
         cmocka_unit_test(since_is_a_moment_in_utc),
+        cmocka_unit_test(a_subnet_that_the_system_chose_is_shown),
         cmocka_unit_test(network_shows_what_was_set_and_what_is),
         cmocka_unit_test(unresponsive_network_shows_no_counters),
         cmocka_unit_test(shown_settings_can_be_put_back),

@@ -180,3 +180,16 @@ int uplink_main(int channel)
 {
     return network_main(channel);
 }
+
+/* As on a Linux of its own. */
+bool vmnet_role_exists(void)
+{
+    return false;
+}
+
+int vmnet_main(int channel, uint32_t uid, uint32_t gid)
+{
+    (void)uid;
+    (void)gid;
+    return network_main(channel);
+}

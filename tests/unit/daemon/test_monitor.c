@@ -607,6 +607,12 @@ static void a_second_sigterm_is_immediate(void **state)
     assert_in_range(rig_now_ms() - asked_ms, 0, 400);
 }
 
+static void nothing_keeps_roots_rights_for_a_vmnet_that_is_not_there(void **state)
+{
+    (void)state;
+    assert_int_equal(desk_start(&desk, ROLE_VMNET, "one", NULL, NULL), EINVAL);
+}
+
 static void nobody_outlives_a_killed_monitor(void **state)
 {
     (void)state;
@@ -806,6 +812,7 @@ int main(void)
         ON_DAEMON(a_role_that_ends_is_reported),
         ON_DAEMON(there_are_at_most_64_networks),
         ON_DAEMON(requests_outside_the_rules_are_refused),
+        ON_DAEMON(nothing_keeps_roots_rights_for_a_vmnet_that_is_not_there),
         ON_DAEMON(random_requests_do_no_harm),
         ON_DAEMON(garbage_restarts_control_alone),
         ON_DAEMON(a_killed_control_comes_back_and_adopts),

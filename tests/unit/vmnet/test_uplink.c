@@ -1,4 +1,4 @@
-/* tests/unit/vmnet/test_uplink_vmnet.c - macOS's vmnet uplink against a vmnet that misbehaves
+/* tests/unit/vmnet/test_uplink.c - macOS's vmnet uplink against a vmnet that misbehaves
  *
  * After each test every queue, block and XPC object is gone and no interface runs.
  */
@@ -219,9 +219,9 @@ static void a_start_brings_facts(void **state)
     const struct vmnet_facts *facts = vmnet_uplink_facts(rig.uplink);
     assert_int_equal(facts->mtu, 1500);
     assert_int_equal(facts->frame_max, 1514);
-    assert_int_equal(facts->gateway, 0xC0A84001); /* chosen by the system, since none was named */
-    assert_int_equal(facts->netmask, 0xFFFFFF00);
-    assert_int_equal(facts->dhcp_end, 0xC0A840FE);
+    assert_int_equal(facts->subnet.gateway, 0xC0A84001); /* chosen by the system, since none was named */
+    assert_int_equal(facts->subnet.netmask, 0xFFFFFF00);
+    assert_int_equal(facts->subnet.dhcp_end, 0xC0A840FE);
     assert_int_equal(facts->mac >> 40, 0x5E);
     assert_int_equal(facts->read_max, 256 * 1024 / 1514); /* less than the 256 it takes: of bytes */
     assert_false(fake_xpc_has(fake_vmnet_desc(), vmnet_start_address_key));
@@ -259,7 +259,7 @@ static void what_the_network_says_is_what_vmnet_is_asked_for(void **state)
     assert_int_equal(xpc_dictionary_get_uint64(desc, vmnet_mtu_key), 1400);
     assert_true(xpc_dictionary_get_bool(desc, vmnet_enable_isolation_key));
     assert_memory_equal(xpc_dictionary_get_uuid(desc, vmnet_interface_id_key), settings.interface_id, 16);
-    assert_int_equal(vmnet_uplink_facts(rig.uplink)->gateway, 0x0A010001);
+    assert_int_equal(vmnet_uplink_facts(rig.uplink)->subnet.gateway, 0x0A010001);
     assert_int_equal(vmnet_uplink_facts(rig.uplink)->mtu, 1400);
 }
 

@@ -1,0 +1,403 @@
+/* tests/unit/vmnet/test_role.c - the real process of a vmnet uplink, us as its monitor and control
+ *
+ * Each test says what the double does in that process, and looks at what control and the network see of it.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <cmocka.h>
+
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "daemon/channel.h"
+#include "daemon/message.h"
+#include "daemon/roles.h"
+#include "tests/fake-sdk/fake_vmnet.h"
+
+enum { PATIENCE_MS = 5000, FRAME_LEN = 60, OWNER = 65534 };
+
+struct rig {
+    pid_t pid;
+    struct channel *monitor, *control;
+    int data; /* -1: none */
+    struct network_spec spec;
+    unsigned n_ready, n_reports;
+    struct uplink_facts facts;
+    struct uplink_report report; /* the last one */
+    char reasons[1024];          /* of all, in order */
+    bool control_is_lost;
+};
+
+static struct rig rig;
+
+static int64_t now_ms(void)
+{
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+/* ---- what the process says ---- */
+
+static int on_message(void *ctx, struct message *message)
+{
+    (void)ctx;
+    if (message->type == MSG_UPLINK_READY) {
+        memcpy(&rig.facts, message->payload, sizeof(rig.facts));
+        rig.n_ready++;
+    } else if (message->type == MSG_UPLINK_REPORT) {
+        memcpy(&rig.report, message->payload, sizeof(rig.report));
+        rig.n_reports++;
+        strncat(rig.reasons, rig.report.reason, sizeof(rig.reasons) - strlen(rig.reasons) - 1);
+    } else {
+        return -1;
+    }
+    return 0;
+}
+
+static void hear(int timeout_ms)
+{
+    struct pollfd fd = {.fd = channel_fd(rig.control), .events = POLLIN};
+    if (!rig.control_is_lost && poll(&fd, 1, timeout_ms) == 1 &&
+        channel_receive(rig.control, on_message, NULL) < 0)
+        rig.control_is_lost = true;
+}
+
+static void wait_for_state(enum uplink_state state, const char *reason)
+{
+    int64_t end = now_ms() + PATIENCE_MS;
+    while (now_ms() < end && !rig.control_is_lost) {
+        if (rig.n_reports > 0 && rig.report.state == state && strstr(rig.report.reason, reason))
+            return;
+        hear(50);
+    }
+    fail_msg("wanted %s with \"%s\"; it is %s, \"%s\" after %u reports", uplink_state_name(state), reason,
+             uplink_state_name(rig.report.state), rig.report.reason, rig.n_reports);
+}
+
+/* ---- in the process ---- */
+
+static void echo(void *ctx, const uint8_t *frame, size_t len)
+{
+    (void)ctx;
+    fake_vmnet_inject(frame, len);
+}
+
+static void *sleep_when_told(void *arg)
+{
+    sigset_t *set = arg;
+    int number;
+    if (sigwait(set, &number) == 0)
+        fake_vmnet_lose(VMNET_FAILURE);
+    return NULL;
+}
+
+static void run_role(int fd, const struct fake_script *script)
+{
+    static sigset_t set;
+    pthread_t thread;
+    sigemptyset(&set);
+    sigaddset(&set, SIGUSR1);
+    pthread_sigmask(SIG_BLOCK, &set, NULL);
+    fake_vmnet_reset(script);
+    fake_vmnet_set_host(echo, NULL);
+    if (pthread_create(&thread, NULL, sleep_when_told, &set) != 0)
+        _exit(99);
+    pthread_detach(thread);
+    signal(SIGPIPE, SIG_IGN);
+    _exit(vmnet_main(fd, OWNER, OWNER));
+}
+
+/* ---- the process ---- */
+
+static void give_control(void)
+{
+    int fds[2];
+    assert_int_equal(channel_pair(fds), 0);
+    channel_destroy(rig.control);
+    rig.control = channel_create(fds[0]);
+    assert_int_equal(channel_send(rig.monitor, MSG_CONTROL, 0, NULL, 0, fds[1]), 0);
+}
+
+static void give_data(void)
+{
+    int fds[2];
+    assert_int_equal(channel_pair(fds), 0);
+    rig.data = fds[0];
+    assert_int_equal(channel_send(rig.control, MSG_UPLINK_DATA, 0, NULL, 0, fds[1]), 0);
+}
+
+static void configure(void)
+{
+    assert_int_equal(channel_send(rig.control, MSG_CONFIGURE, 0, &rig.spec, sizeof(rig.spec), -1), 0);
+}
+
+static void start(const struct fake_script *script)
+{
+    int fds[2];
+    struct hello hello = {.protocol = MESSAGE_PROTOCOL, .role = ROLE_VMNET, .name = "v", .log_level = 0};
+    assert_int_equal(channel_pair(fds), 0);
+    rig.pid = fork();
+    assert_true(rig.pid >= 0);
+    if (rig.pid == 0) {
+        close(fds[0]);
+        run_role(fds[1], script);
+    }
+    close(fds[1]);
+    rig.monitor = channel_create(fds[0]);
+    assert_int_equal(channel_send(rig.monitor, MSG_HELLO, 0, &hello, sizeof(hello), -1), 0);
+    give_control();
+    configure();
+}
+
+/* Returns its exit code, or minus the signal that ended it. */
+static int wait_for_end(int timeout_ms)
+{
+    int status = 0;
+    for (int64_t end = now_ms() + timeout_ms; now_ms() < end; hear(5)) {
+        if (waitpid(rig.pid, &status, WNOHANG) != rig.pid) {
+            if (rig.control_is_lost)
+                poll(NULL, 0, 5);
+            continue;
+        }
+        rig.pid = 0;
+        return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+    }
+    fail_msg("the process did not end within %d ms", timeout_ms);
+    return 0;
+}
+
+static void end_as_a_monitor_does(void)
+{
+    channel_destroy(rig.monitor);
+    rig.monitor = NULL;
+    assert_int_equal(wait_for_end(2000), EXIT_OK);
+}
+
+/* ---- frames ---- */
+
+static void send_frame(uint8_t number, uint16_t type)
+{
+    uint8_t record[4 + FRAME_LEN] = {0, 0, 0, FRAME_LEN};
+    memset(record + 4, number, FRAME_LEN);
+    record[16] = (uint8_t)(type >> 8);
+    record[17] = (uint8_t)type;
+    assert_int_equal(send(rig.data, record, sizeof(record), MSG_NOSIGNAL), sizeof(record));
+}
+
+/* True if a frame with that number came back. */
+static bool comes_back(uint8_t number)
+{
+    uint8_t record[4 + FRAME_LEN];
+    struct pollfd fd = {.fd = rig.data, .events = POLLIN};
+    if (poll(&fd, 1, 1000) != 1 || recv(rig.data, record, sizeof(record), MSG_WAITALL) != sizeof(record))
+        return false;
+    return record[3] == FRAME_LEN && record[4] == number;
+}
+
+static int set_up(void **state)
+{
+    (void)state;
+    rig = (struct rig){.data = -1};
+    network_spec_init(&rig.spec, "v", MODE_SHARED);
+    rig.spec.uplink = WANT_VMNET;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    if (rig.data >= 0)
+        close(rig.data);
+    channel_destroy(rig.control);
+    channel_destroy(rig.monitor);
+    if (rig.pid > 0) {
+        kill(rig.pid, SIGKILL);
+        waitpid(rig.pid, NULL, 0);
+    }
+    return 0;
+}
+
+/* ---- the tests ---- */
+
+static void frames_pass_both_ways_once_it_is_ready(void **state)
+{
+    (void)state;
+    start(NULL);
+    wait_for_state(UPLINK_UP, "");
+    assert_int_equal(rig.n_ready, 1);
+    assert_int_equal(rig.facts.mtu, 1500);
+    assert_int_equal(rig.facts.mac,
+                     0); /* vmnet's address is meant for a guest: pinning it would cut that one off */
+    give_data();
+    for (uint8_t i = 0; i < 50; i++)
+        send_frame(i, 0x88B5);
+    for (uint8_t i = 0; i < 50; i++)
+        assert_true(comes_back(i));
+    end_as_a_monitor_does();
+}
+
+static void failures_at_boot_are_tried_again_while_it_says_starting(void **state)
+{
+    (void)state;
+    start(&(struct fake_script){.start = FAKE_START_FAILS, .start_status = VMNET_FAILURE, .n_bad_starts = 2});
+    wait_for_state(UPLINK_STARTING, "failure (1001)");
+    assert_int_equal(rig.n_ready, 0);
+    wait_for_state(UPLINK_UP, "");
+    assert_int_equal(rig.n_ready, 1);
+    end_as_a_monitor_does();
+}
+
+static void a_refusal_for_good_is_said_and_the_process_stays(void **state)
+{
+    (void)state;
+    start(&(struct fake_script){.start = FAKE_START_FAILS, .start_status = VMNET_INVALID_ACCESS});
+    wait_for_state(UPLINK_FAILED, "start vmswitchd as root");
+    assert_int_equal(rig.n_ready, 0);
+    end_as_a_monitor_does();
+}
+
+static void a_start_without_an_answer_is_for_a_new_process(void **state)
+{
+    (void)state;
+    start(&(struct fake_script){.start = FAKE_START_NULL});
+    assert_int_equal(wait_for_end(PATIENCE_MS), EXIT_FAILED);
+    assert_non_null(strstr(rig.reasons, "no handle and no reason given"));
+}
+
+static void a_lost_interface_is_said_and_is_for_a_new_process(void **state)
+{
+    (void)state;
+    start(NULL);
+    wait_for_state(UPLINK_UP, "");
+    give_data();
+    send_frame(1, 0x88B5);
+    assert_true(comes_back(1));
+    kill(rig.pid, SIGUSR1);
+    assert_int_equal(wait_for_end(PATIENCE_MS), EXIT_FAILED);
+    assert_int_equal(rig.report.state, UPLINK_DEGRADED);
+    assert_non_null(strstr(rig.report.reason, "vmnet's interface is gone: failure (1001)"));
+}
+
+static void a_frame_that_vmnet_refuses_costs_the_others_nothing(void **state)
+{
+    (void)state;
+    start(&(struct fake_script){.refusal = VMNET_FAILURE});
+    wait_for_state(UPLINK_UP, "");
+    give_data();
+    for (uint8_t i = 0; i < 30; i++)
+        send_frame(i, i % 3 == 1 ? 0xBAD0 : 0x88B5);
+    for (uint8_t i = 0; i < 30; i++)
+        if (i % 3 != 1)
+            assert_true(comes_back(i));
+    assert_int_equal(rig.report.state, UPLINK_UP);
+    end_as_a_monitor_does();
+}
+
+static void a_vmnet_without_room_for_a_moment_loses_nothing(void **state)
+{
+    (void)state;
+    start(&(struct fake_script){.n_full = 2});
+    wait_for_state(UPLINK_UP, "");
+    give_data();
+    for (uint8_t i = 0; i < 30; i++)
+        send_frame(i, 0x88B5);
+    for (uint8_t i = 0; i < 30; i++)
+        assert_true(comes_back(i));
+    end_as_a_monitor_does();
+}
+
+static void it_ends_in_time_even_if_vmnet_never_stops(void **state)
+{
+    (void)state;
+    start(&(struct fake_script){.stop = FAKE_STOP_NEVER});
+    wait_for_state(UPLINK_UP, "");
+    int64_t begun = now_ms();
+    end_as_a_monitor_does();
+    assert_in_range(now_ms() - begun, 300, 900);
+}
+
+static void it_ends_in_time_even_if_vmnet_never_starts(void **state)
+{
+    (void)state;
+    start(&(struct fake_script){.start = FAKE_START_HANGS});
+    wait_for_state(UPLINK_STARTING, "");
+    int64_t begun = now_ms();
+    end_as_a_monitor_does();
+    assert_in_range(now_ms() - begun, 0, 900);
+}
+
+static void a_new_control_and_a_new_network_find_it_as_it_is(void **state)
+{
+    (void)state;
+    start(NULL);
+    wait_for_state(UPLINK_UP, "");
+    give_data();
+    send_frame(1, 0x88B5);
+    assert_true(comes_back(1));
+    rig.n_ready = rig.n_reports = 0;
+    give_control();
+    wait_for_state(UPLINK_UP, "");
+    assert_int_equal(rig.n_ready, 1);
+    send_frame(2, 0x88B5);
+    assert_true(comes_back(2));
+    close(rig.data);
+    give_data();
+    send_frame(3, 0x88B5);
+    assert_true(comes_back(3));
+    end_as_a_monitor_does();
+}
+
+static void a_spec_that_is_none_is_not_followed(void **state)
+{
+    (void)state;
+    rig.spec.mode = (enum network_mode)77;
+    start(NULL);
+    for (int64_t end = now_ms() + PATIENCE_MS; now_ms() < end && !rig.control_is_lost;)
+        hear(50);
+    assert_true(rig.control_is_lost);
+    assert_int_equal(rig.n_ready, 0);
+    end_as_a_monitor_does();
+}
+
+static void no_frame_is_taken_before_the_interface_is_up(void **state)
+{
+    (void)state;
+    start(&(struct fake_script){.start = FAKE_START_HANGS});
+    wait_for_state(UPLINK_STARTING, "");
+    give_data(); /* which control never does */
+    for (int64_t end = now_ms() + PATIENCE_MS; now_ms() < end && !rig.control_is_lost;)
+        hear(50);
+    assert_true(rig.control_is_lost);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(frames_pass_both_ways_once_it_is_ready),
+        TEST(failures_at_boot_are_tried_again_while_it_says_starting),
+        TEST(a_refusal_for_good_is_said_and_the_process_stays),
+        TEST(a_start_without_an_answer_is_for_a_new_process),
+        TEST(a_lost_interface_is_said_and_is_for_a_new_process),
+        TEST(a_frame_that_vmnet_refuses_costs_the_others_nothing),
+        TEST(a_vmnet_without_room_for_a_moment_loses_nothing),
+        TEST(it_ends_in_time_even_if_vmnet_never_stops),
+        TEST(it_ends_in_time_even_if_vmnet_never_starts),
+        TEST(a_new_control_and_a_new_network_find_it_as_it_is),
+        TEST(a_spec_that_is_none_is_not_followed),
+        TEST(no_frame_is_taken_before_the_interface_is_up),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
