@@ -31,9 +31,9 @@ struct packets_shape {
 };
 
 struct packets_packet {
-    struct packets_shape shape;
-    uint32_t network, transport, payload; /* offsets */
     struct frame frame;
+    uint32_t network, transport, payload; /* offsets */
+    struct packets_shape shape;
     uint8_t room[FRAME_PREFIX + PACKETS_SIZE];
 };
 
