@@ -109,7 +109,7 @@ static void close_lan(struct lan *lan)
 static size_t unwrap_twice(struct frame *frames, size_t n, struct vnet_refused *refused)
 {
     struct frame offered[FRAMES], once[FRAMES];
-    struct vnet_refused first;
+    struct vnet_refused first = {.runts = 0};
     enum port_offload kind = ports[0].offload;
 
     memcpy(offered, frames, n * sizeof(*frames));
@@ -134,7 +134,7 @@ static void take(struct lan *lan, uint8_t *bytes, size_t len)
     size_t done = 0;
 
     do {
-        struct vnet_refused refused;
+        struct vnet_refused refused = {.runts = 0};
 
         framing_split(bytes + done, len - done, frames, FRAMES, &split);
         size_t n = unwrap_twice(frames, split.n_frames, &refused);
