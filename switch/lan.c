@@ -225,14 +225,15 @@ static bool may_pass(const struct lan *lan, const struct port *from, const struc
 /* Sends the run to 'to', or says who counts its drop, and why. What is too big is found frame by frame. */
 static void choose_known(const struct lan *lan, struct port *from, struct port *to, struct run *run)
 {
-    if (to == from)
+    if (to == from) {
         run->drop = DROP_same_port;
-    else if (!may_pass(lan, from, to))
+    } else if (!may_pass(lan, from, to)) {
         run->drop = DROP_isolated;
-    else
+    } else {
         run->port = to;
-    if (run->port == to && to != from && !port_is_up(to))
-        run->drop = DROP_link_down;
+        if (!port_is_up(to))
+            run->drop = DROP_link_down;
+    }
 }
 
 /* True if the port takes at least one frame of the run, by length. */
