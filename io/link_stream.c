@@ -165,30 +165,33 @@ static void end_stream(struct link *link)
 
 /* ---- out ---- */
 
-/* Lays out as many frames as fit, prefixes included; neighbours in a receive buffer become one piece. Returns
- * how many. */
+/* Lays out the first frame and those that lie behind it in the same receive buffer as one piece, prefixes
+ * included, up to one that has more elsewhere. Returns how many. */
+static size_t gather_row(const struct frame *const *frames, size_t n, struct iovec *ret_piece)
+{
+    const uint8_t *start = frames[0]->head - FRAME_PREFIX, *end = frames[0]->head + frames[0]->head_len;
+    size_t i;
+
+    for (i = 1; i < n && frames[i]->head == end + FRAME_PREFIX && frames[i - 1]->n_rest == 0; i++)
+        end = frames[i]->head + frames[i]->head_len;
+    *ret_piece = piece_of(start, (size_t)(end - start));
+    return i;
+}
+
+/* Lays out as many frames as fit. Returns how many. */
 static size_t gather(const struct frame *const *frames, size_t n, struct iovec iov[STREAM_IOV],
                      unsigned *ret_n_iov, size_t *ret_bytes)
 {
-    const uint8_t *end = NULL; /* of the last piece, if it can grow */
     unsigned used = 0;
-    size_t bytes = 0, i;
+    size_t bytes = 0, i = 0;
 
-    for (i = 0; i < n && used + 1 + frames[i]->n_rest <= STREAM_IOV; i++) {
-        const struct frame *frame = frames[i];
-        size_t len = FRAME_PREFIX + (size_t)frame->head_len;
-
-        bytes += FRAME_PREFIX + (size_t)frame->len;
-        if (end && frame->head == end + FRAME_PREFIX)
-            iov[used - 1].iov_len += len;
-        else
-            iov[used++] = piece_of(frame->head - FRAME_PREFIX, len);
-        end = frame->head + frame->head_len;
-        for (uint32_t k = 0; k < frame->n_rest; k++) {
-            iov[used++] = piece_of(frame->rest[k].base, frame->rest[k].len);
-            end = NULL;
-        }
+    while (i < n && used + 1 + FRAME_REST_MAX <= STREAM_IOV) {
+        i += gather_row(frames + i, n - i, &iov[used++]);
+        for (uint32_t k = 0; k < frames[i - 1]->n_rest; k++)
+            iov[used++] = piece_of(frames[i - 1]->rest[k].base, frames[i - 1]->rest[k].len);
     }
+    for (unsigned k = 0; k < used; k++)
+        bytes += iov[k].iov_len;
     *ret_n_iov = used;
     *ret_bytes = bytes;
     return i;

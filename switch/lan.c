@@ -49,7 +49,8 @@ enum { LAN_PIECES = 48 };
 /* Frames in a row with the same addresses and EtherType, and what becomes of them. */
 struct run {
     uint32_t first, n;
-    uint32_t longest; /* frame, without GSO; a tag does not count */
+    uint32_t tag;     /* bytes of a VLAN tag, which limits allow on top */
+    uint32_t longest; /* frame, without GSO */
     bool has_work;    /* one of them is not plain */
     uint32_t bytes;
     struct port *port; /* receives it, or counts its drop; NULL: all other ports */
@@ -131,45 +132,79 @@ void lan_leave(struct lan *lan, struct port *port)
 
 /* --- 1: cut --- */
 
-/* The length that limits are about: they allow a VLAN tag on top. */
-static uint32_t untagged_len(const struct frame *frame)
+/* Limits allow a VLAN tag on top. */
+static uint32_t tag_len(const struct frame *frame)
 {
-    return frame->len - (frame_is_tagged(frame) ? FRAME_VLAN_TAG : 0);
+    return frame_is_tagged(frame) ? FRAME_VLAN_TAG : 0;
 }
 
-/* True if the two frames have the same addresses and EtherType: 14 bytes, as two overlapping loads. */
-static bool is_same_flow(const struct frame *a, const struct frame *b)
-{
-    uint64_t of_a[2], of_b[2];
+/* Addresses and EtherType, 14 bytes, as two overlapping loads. */
+struct flow {
+    uint64_t low, high;
+};
 
-    memcpy(&of_a[0], a->head, 8);
-    memcpy(&of_a[1], a->head + MAC_LEN, 8);
-    memcpy(&of_b[0], b->head, 8);
-    memcpy(&of_b[1], b->head + MAC_LEN, 8);
-    return of_a[0] == of_b[0] && of_a[1] == of_b[1];
+static struct flow flow_of(const struct frame *frame)
+{
+    struct flow flow;
+
+    memcpy(&flow.low, frame->head, 8);
+    memcpy(&flow.high, frame->head + MAC_LEN, 8);
+    return flow;
+}
+
+static bool is_of_flow(const struct frame *frame, const struct flow *flow)
+{
+    const struct flow own = flow_of(frame);
+
+    return own.low == flow->low && own.high == flow->high;
+}
+
+/* The length that limits are about; GSO frames are cut to fit. */
+static uint32_t whole_len(const struct frame *frame)
+{
+    return offload_is_gso(frame) ? 0 : frame->len;
+}
+
+/* Begins a run at the first of the 'n' frames and takes in those that follow it in the same flow and are not
+ * too long. What is the same for all is looked at once. */
+static void make_run(const struct lan *lan, struct run *run, const struct frame *frames, size_t n)
+{
+    const struct flow flow = flow_of(frames);
+    const uint32_t tag = tag_len(frames), limit = lan->mtu + FRAME_ETHER_HEADER + tag;
+    uint32_t longest = whole_len(frames), bytes = frames->len;
+    bool has_work = !offload_is_plain(frames);
+    size_t i;
+
+    if (longest > limit)
+        n = 1;
+    for (i = 1; i < n; i++) {
+        const struct frame *frame = &frames[i];
+        const uint32_t len = whole_len(frame);
+
+        if (len > limit || !is_of_flow(frame, &flow))
+            break;
+        longest = len > longest ? len : longest;
+        bytes += frame->len;
+        has_work |= !offload_is_plain(frame);
+    }
+    run->n = (uint32_t)i;
+    run->tag = tag;
+    run->longest = longest;
+    run->bytes = bytes;
+    run->has_work = has_work;
+    run->drop = longest > limit ? DROP_oversize : NO_DROP;
 }
 
 static void cut_runs(struct lan *lan, struct port *from, const struct frame *frames, size_t n)
 {
-    const uint32_t limit = lan->mtu + FRAME_ETHER_HEADER;
-    struct run *run = NULL;
-
     lan->n_runs = 0;
-    for (size_t i = 0; i < n; i++) {
-        const struct frame *frame = &frames[i];
-        uint32_t len = offload_is_gso(frame) ? 0 : untagged_len(frame);
+    for (size_t i = 0; i < n;) {
+        struct run *run = &lan->runs[lan->n_runs++];
 
-        if (!run || len > limit || run->drop != NO_DROP || !is_same_flow(frame, &frames[i - 1])) {
-            run = &lan->runs[lan->n_runs++];
-            *run = (struct run){.first = (uint32_t)i, .port = from, .drop = NO_DROP};
-            if (len > limit)
-                run->drop = DROP_oversize;
-        }
-        run->n++;
-        run->bytes += frame->len;
-        if (len > run->longest)
-            run->longest = len;
-        run->has_work |= !offload_is_plain(frame);
+        make_run(lan, run, frames + i, n - i);
+        run->first = (uint32_t)i;
+        run->port = from;
+        i += run->n;
     }
 }
 
@@ -241,7 +276,7 @@ static bool fits_any(const struct port *to, const struct frame *frames, const st
 {
     for (uint32_t i = 0; i < run->n; i++) {
         const struct frame *frame = &frames[run->first + i];
-        if (offload_is_gso(frame) || untagged_len(frame) <= to->frame_max)
+        if (offload_is_gso(frame) || frame->len <= to->frame_max + run->tag)
             return true;
     }
     return false;
@@ -325,7 +360,7 @@ static void put_segments(struct lan *lan, struct port *port, const struct frame 
     struct offload_cut cut;
     size_t n;
 
-    if (offload_cut_len(frame) > port->frame_max + (frame_is_tagged(frame) ? FRAME_VLAN_TAG : 0)) {
+    if (offload_cut_len(frame) > port->frame_max + tag_len(frame)) {
         port->counters.drops[DROP_too_big]++;
         return;
     }
@@ -373,7 +408,7 @@ static void put_frame(struct lan *lan, struct port *port, struct frame *frame)
             put_whole(lan, port, frame);
         else
             put_segments(lan, port, frame);
-    } else if (untagged_len(frame) > port->frame_max) {
+    } else if (frame->len > port->frame_max + tag_len(frame)) {
         port->counters.drops[DROP_too_big]++;
     } else {
         if (port->offload != OFFLOAD_VIRTIO)
@@ -386,7 +421,7 @@ static void put_run(struct lan *lan, struct port *port, struct frame *frames, co
 {
     struct frame *frame = frames + run->first, *end = frame + run->n;
 
-    if (run->has_work || run->longest > port->frame_max || lan->n_out + run->n > LAN_BATCH_MAX) {
+    if (run->has_work || run->longest > port->frame_max + run->tag || lan->n_out + run->n > LAN_BATCH_MAX) {
         for (; frame < end; frame++)
             put_frame(lan, port, frame);
         return;
