@@ -48,7 +48,7 @@ static int open_lan(struct network *network)
         return UV_ENOMEM;
     const struct io_settings settings = {
         .limits = {.queue_frames = or_default(spec->limits.queue_frames, IO_QUEUE_FRAMES),
-                   .queue_bytes = or_default(spec->limits.queue_bytes, IO_QUEUE_BYTES)},
+                   .queue_bytes = spec->limits.queue_bytes},
         .read_bytes = spec->tuning.read_bytes,
         .batch_frames = spec->tuning.batch_frames,
         .socket_bytes = spec->tuning.socket_bytes,

@@ -221,7 +221,9 @@ static void take_settings(struct io *io, const struct io_settings *given)
     io->settings = (struct io_settings){
         .limits = {.queue_frames = within(given->limits.queue_frames, 1, 1, UINT32_MAX),
                    .queue_bytes =
-                       within(given->limits.queue_bytes, 0, FRAME_PREFIX + FRAME_LEN_MAX, UINT32_MAX)},
+                       given->limits.queue_bytes == 0
+                           ? 0
+                           : within(given->limits.queue_bytes, 0, FRAME_PREFIX + FRAME_LEN_MAX, UINT32_MAX)},
         .read_bytes = within(given->read_bytes, IO_STREAM_READ, IO_STREAM_READ_MIN, IO_STREAM_READ_MAX),
         .batch_frames = within(given->batch_frames, IO_DGRAM_SLOTS, 1, IO_DGRAM_SLOTS),
         .socket_bytes =

@@ -117,6 +117,12 @@ int link_open(struct io *io, struct port *port, int fd, const struct link_class 
     return r;
 }
 
+/* The longest frame that may be sent to the port. */
+static uint32_t longest_of(const struct port *port)
+{
+    return port->offload == OFFLOAD_OFF ? port->frame_max : FRAME_OFFLOAD_MAX;
+}
+
 void link_plug(struct link *link, struct port *port)
 {
     struct peer peer;
@@ -128,6 +134,7 @@ void link_plug(struct link *link, struct port *port)
     link->resume->peer_pid = (int32_t)peer.pid;
     memcpy(link->resume->port, port->name, sizeof link->resume->port);
     link->port = port;
+    queue_resize(&link->resume->out, io_queue_size(&link->io->settings, longest_of(port)));
     link->header_len = port->offload == OFFLOAD_VIRTIO ? VNET_HEADER : 0;
     link->state = LINK_SERVING;
     link->is_greeted = false;

@@ -14,6 +14,12 @@ void queue_init(struct queue *queue, uint32_t ring_at, uint32_t size, uint32_t f
     *queue = (struct queue){.ring_at = ring_at, .size = size, .frames_max = frames_max};
 }
 
+void queue_resize(struct queue *queue, uint32_t size)
+{
+    queue->size = size;
+    queue->start = 0;
+}
+
 static uint8_t *ring_of(struct queue *queue)
 {
     return (uint8_t *)queue + queue->ring_at;

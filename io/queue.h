@@ -41,6 +41,9 @@ struct queue {
  * FRAME_PREFIX + FRAME_LEN_MAX. */
 void queue_init(struct queue *queue, uint32_t ring_at, uint32_t size, uint32_t frames_max);
 
+/* Uses the first 'size' bytes of the ring, which is as long as queue_init() was told. The queue is empty. */
+void queue_resize(struct queue *queue, uint32_t size);
+
 static inline bool queue_is_empty(const struct queue *queue)
 {
     return queue->n_frames == 0;

@@ -27,7 +27,8 @@ struct resume *resume_create(const struct io_settings *settings)
     const struct io_limits *limits = &settings->limits;
     size_t in_at = in_pages(sizeof(struct resume));
     size_t ring_at = in_at + in_pages(in_size(settings));
-    size_t size = ring_at + in_pages(limits->queue_bytes);
+    const uint32_t most = io_queue_size(settings, FRAME_LEN_MAX);
+    size_t size = ring_at + in_pages(most);
     /* Not calloc(): a big allocator may touch or keep the pages; these must cost nothing until used. */
     struct resume *resume = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANON, -1, 0);
 
@@ -35,8 +36,7 @@ struct resume *resume_create(const struct io_settings *settings)
         return NULL;
     resume->size = (uint32_t)size;
     resume->in_at = (uint32_t)in_at;
-    queue_init(&resume->out, (uint32_t)(ring_at - offsetof(struct resume, out)), limits->queue_bytes,
-               limits->queue_frames);
+    queue_init(&resume->out, (uint32_t)(ring_at - offsetof(struct resume, out)), most, limits->queue_frames);
     return resume;
 }
 

@@ -11,7 +11,7 @@
 /* Limits of a port's queue; both hold. */
 struct io_limits {
     uint32_t queue_frames; /* IO_QUEUE_FRAMES */
-    uint32_t queue_bytes;  /* IO_QUEUE_BYTES; at least one maximal frame and its prefix */
+    uint32_t queue_bytes;  /* at least one maximal frame and its prefix; see io_queue_size() */
 };
 
 /* 0 is the default; what is out of range is taken as the nearest that is in it. */
@@ -26,6 +26,10 @@ struct io_settings {
 enum {
     IO_QUEUE_FRAMES = 512,
     IO_QUEUE_BYTES = 1024 * 1024,
+    /* Where a port takes frames of 64 KiB a batch of IO_DGRAM_SLOTS of them has room, as one of short frames
+     * has: a datagram source is never made to wait, and TCP sends that much at once. */
+    IO_QUEUE_LONG_BYTES = 64 * (4 + 12 + 65550),
+    IO_QUEUE_LONG_FRAME = 9 * 1024, /* a longer frame than any network card's is a long one */
     /* What a link takes in one turn of the loop. A turn has a price of its own (three system calls, about 2.5
      * us on the machine of docs/performance.md), so a link that is alone takes much at once. Where several
      * have something, they share that, down to the smaller figure: each waits for the others' turns. */
@@ -41,6 +45,14 @@ enum {
     IO_SOCKET_BUFFER_MAX = 64 * 1024 * 1024,
     IO_BUSY_POLL_MAX_US = 1000, /* longer, and a network that hears a frame each millisecond never sleeps */
 };
+
+/* Bytes of the queue of a port that takes frames of up to 'frame_max'. */
+static inline uint32_t io_queue_size(const struct io_settings *settings, uint32_t frame_max)
+{
+    if (settings->limits.queue_bytes > 0)
+        return settings->limits.queue_bytes;
+    return frame_max > IO_QUEUE_LONG_FRAME ? IO_QUEUE_LONG_BYTES : IO_QUEUE_BYTES;
+}
 
 /* The most bytes of one read, whatever the records. */
 static inline size_t io_read_room(const struct io_settings *settings)

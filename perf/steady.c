@@ -117,7 +117,7 @@ static void open_network(struct steady *s)
                                                 .age_ms = FDB_AGE_MS,
                                                 .hold_ms = FDB_HOLD_MS},
                                         .mtu = s->cut ? CUT_MTU : LAN_MTU_MAX};
-    const struct io_settings settings = {.limits = {IO_QUEUE_FRAMES, IO_QUEUE_BYTES}};
+    const struct io_settings settings = {.limits = {IO_QUEUE_FRAMES, 0}};
 
     s->lan = lan_create(&options);
     if (!s->lan || uv_loop_init(&s->loop) < 0 || io_create(&s->io, &s->loop, s->lan, &settings) < 0)

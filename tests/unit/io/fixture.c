@@ -53,7 +53,7 @@ static void open_all(struct fixture *fixture, const struct io_settings *settings
 
 void fixture_open(struct fixture *fixture, const struct io_limits *limits)
 {
-    struct io_settings settings = {.limits = {IO_QUEUE_FRAMES, IO_QUEUE_BYTES}};
+    struct io_settings settings = {.limits = {IO_QUEUE_FRAMES, 0}};
 
     if (limits)
         settings.limits = *limits;
@@ -67,7 +67,7 @@ void fixture_open_tuned(struct fixture *fixture, const struct io_settings *setti
 
 void fixture_open_mtu(struct fixture *fixture, uint32_t mtu)
 {
-    const struct io_settings settings = {.limits = {IO_QUEUE_FRAMES, IO_QUEUE_BYTES}};
+    const struct io_settings settings = {.limits = {IO_QUEUE_FRAMES, 0}};
 
     open_all(fixture, &settings, mtu);
 }

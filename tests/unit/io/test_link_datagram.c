@@ -178,6 +178,30 @@ static void a_socket_that_its_client_shuts_down_is_closed(void **state)
     fixture_close(&f);
 }
 
+/* What TCP sends at once through two ports that offload: no datagram source is ever made to wait. */
+static void a_batch_of_64_frames_of_64_kib_has_room_while_its_reader_is_away(void **state)
+{
+    enum { N = 64, LEN = 65000 };
+    struct fixture f;
+    static uint8_t frame[FRAME_LEN_MAX];
+    int a, b;
+
+    (void)state;
+    fixture_open_mtu(&f, LEN - FRAME_ETHER_HEADER);
+    a = fixture_datagram(&f, 0);
+    b = fixture_datagram(&f, 1);
+    for (uint32_t i = 0; i < N; i++) {
+        put_frame(a, LEN, -1, 0, i);
+        fixture_turn(&f);
+    }
+    for (uint32_t i = 0; i < N; i++) {
+        assert_int_equal(datagram_receive(&f, b, frame, sizeof frame), LEN);
+        assert_true(frame_is(frame, LEN, -1, 0, i));
+    }
+    assert_int_equal(fixture_drops(&f, 1, DROP_queue_full), 0);
+    fixture_close(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -187,6 +211,7 @@ int main(void)
         cmocka_unit_test(a_peer_that_is_gone_ends_the_link_on_its_own_turn),
         cmocka_unit_test(d07_descriptors_on_a_data_datagram_are_closed),
         cmocka_unit_test(a_socket_that_its_client_shuts_down_is_closed),
+        cmocka_unit_test(a_batch_of_64_frames_of_64_kib_has_room_while_its_reader_is_away),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
