@@ -61,6 +61,16 @@ bool prefix_parse(const char *text, uint8_t ret_prefix[16])
     return true;
 }
 
+bool ipv6_parse(const char *text, uint8_t ret_ip[16])
+{
+    struct in6_addr in;
+
+    if (inet_pton(AF_INET6, text, &in) != 1 || IN6_IS_ADDR_UNSPECIFIED(&in) || IN6_IS_ADDR_MULTICAST(&in))
+        return false;
+    memcpy(ret_ip, in.s6_addr, 16);
+    return true;
+}
+
 void ipv4_format(uint32_t ip, char text[IPV4_TEXT_SIZE])
 {
     snprintf(text, IPV4_TEXT_SIZE, "%u.%u.%u.%u", ip >> 24, ip >> 16 & 0xFF, ip >> 8 & 0xFF, ip & 0xFF);
@@ -70,6 +80,11 @@ void endpoint_format(uint32_t ip, uint16_t port, char text[ENDPOINT_TEXT_SIZE])
 {
     snprintf(text, ENDPOINT_TEXT_SIZE, "%u.%u.%u.%u:%u", ip >> 24, ip >> 16 & 0xFF, ip >> 8 & 0xFF, ip & 0xFF,
              (unsigned)port);
+}
+
+void ipv6_format(const uint8_t ip[16], char text[IPV6_TEXT_SIZE])
+{
+    inet_ntop(AF_INET6, ip, text, IPV6_TEXT_SIZE);
 }
 
 void prefix_format(const uint8_t prefix[16], char text[PREFIX_TEXT_SIZE])

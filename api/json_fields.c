@@ -153,6 +153,14 @@ const char *fields_string(struct fields *fields, const char *key, const char *ru
     return json_string_value(found);
 }
 
+bool fields_is_word(const char *text, size_t size)
+{
+    static const char letters[] = ".-_abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
+
+    return text[0] && text[0] != '.' && text[0] != '-' && strlen(text) < size &&
+           strspn(text, letters) == strlen(text);
+}
+
 const char *json_shown(const json_t *value, char shown[JSON_SHOWN_SIZE])
 {
     switch (value ? json_typeof(value) : JSON_NULL) {

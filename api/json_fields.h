@@ -13,7 +13,7 @@
 
 #include "api/spec_json.h"
 
-#define JSON_PATH_SIZE 32 /* "/forwards/31" and its like */
+#define JSON_PATH_SIZE 32 /* "/ipv4/reservations/63" and its like */
 
 struct fields {
     const json_t *object;
@@ -48,6 +48,10 @@ bool fields_choice(struct fields *fields, const char *key, const char *const *na
 
 /* A string, or NULL if it is absent or not one; 'rule' says what it must be. Borrowed. */
 const char *fields_string(struct fields *fields, const char *key, const char *rule);
+
+/* 'text' fits 'size', begins with a letter, a digit or '_' and goes on with these, '.' and '-': a group or an
+ * interface, as all systems write them. */
+bool fields_is_word(const char *text, size_t size);
 
 #define JSON_SHOWN_SIZE 64
 /* Writes 'value' as a sentence shows it: 70000, "abc", null, an array. Printable ASCII. Returns 'shown'. */

@@ -8,7 +8,10 @@
 
 #include "api/address.h"
 #include "api/offer.h"
+#include "api/spec_check.h"
+#include "api/reservations.h"
 #include "api/spec_json.h"
+#include "api/vmnet_spec.h"
 #include "io/settings.h"
 
 static const char *const mode_names[] = {"shared", "host", "bridged", "internal"};
@@ -35,10 +38,22 @@ const char *network_uplink_name(enum network_uplink uplink)
     return (unsigned)uplink < WANT_N ? uplink_names[uplink] : "unknown";
 }
 
+static bool same_reservations(const struct network_spec *a, const struct network_spec *b)
+{
+    if (a->ipv4.n_reservations != b->ipv4.n_reservations)
+        return false;
+    for (uint32_t i = 0; i < a->ipv4.n_reservations; i++) {
+        const struct network_reservation *one = &a->ipv4.reservations[i], *other = &b->ipv4.reservations[i];
+        if (one->mac != other->mac || one->address != other->address)
+            return false;
+    }
+    return true;
+}
+
 static bool same_addresses(const struct network_spec *a, const struct network_spec *b)
 {
     return a->ipv4.gateway == b->ipv4.gateway && a->ipv4.netmask == b->ipv4.netmask &&
-           a->ipv4.dhcp_end == b->ipv4.dhcp_end && a->ipv4.dhcp == b->ipv4.dhcp &&
+           a->ipv4.dhcp_end == b->ipv4.dhcp_end && a->ipv4.dhcp == b->ipv4.dhcp && same_reservations(a, b) &&
            a->ipv6.has_prefix == b->ipv6.has_prefix &&
            memcmp(a->ipv6.prefix, b->ipv6.prefix, sizeof(a->ipv6.prefix)) == 0;
 }
@@ -68,7 +83,8 @@ bool network_spec_differs_live_only(const struct network_spec *a, const struct n
     return strcmp(a->name, b->name) == 0 && a->mode == b->mode && a->uplink == b->uplink &&
            strcmp(a->interface, b->interface) == 0 && a->mtu == b->mtu &&
            a->host_loopback == b->host_loopback && a->offload == b->offload && same_addresses(a, b) &&
-           same_sockets(a, b) && same_limits(a, b) && same_tuning(a, b);
+           network_vmnet_is_same(&a->vmnet, &b->vmnet) && same_sockets(a, b) && same_limits(a, b) &&
+           same_tuning(a, b);
 }
 
 bool port_spec_is_same(const struct port_spec *a, const struct port_spec *b)
@@ -86,6 +102,7 @@ void network_spec_init(struct network_spec *spec, const char *name, enum network
     spec->mode = mode;
     spec->uplink = WANT_AUTO;
     spec->mtu = 1500;
+    network_vmnet_init(&spec->vmnet);
     spec->sockets.stream = true;
     spec->sockets.datagram = true;
     spec->sockets.mode = 0600;
@@ -101,9 +118,7 @@ void network_spec_init(struct network_spec *spec, const char *name, enum network
     spec->ipv4.dhcp = mode == MODE_SHARED;
 }
 
-static int refuse(struct spec_error *error, const char *field, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
-static int refuse(struct spec_error *error, const char *field, const char *format, ...)
+int spec_refuse(struct spec_error *error, const char *field, const char *format, ...)
 {
     va_list args;
 
@@ -126,18 +141,19 @@ static int check_uplink(const struct network_spec *spec, struct spec_error *erro
             if (fits[spec->mode][i])
                 snprintf(list + len, sizeof(list) - len, "%s\"%s\"", len ? ", " : "", uplink_names[i]);
         }
-        return refuse(error, "/uplink", "\"%s\" does not go with \"mode\": \"%s\", which takes %s", uplink,
-                      mode, list);
+        return spec_refuse(error, "/uplink", "\"%s\" does not go with \"mode\": \"%s\", which takes %s",
+                           uplink, mode, list);
     }
     if (why)
-        return refuse(error, "/mode", "\"%s\" cannot be had: %s", mode, why);
+        return spec_refuse(error, "/mode", "\"%s\" cannot be had: %s", mode, why);
     why = offer_refusal_of_uplink(spec->uplink);
     if (why)
-        return refuse(error, "/uplink", "\"%s\" cannot be had: %s", uplink, why);
+        return spec_refuse(error, "/uplink", "\"%s\" cannot be had: %s", uplink, why);
     if (spec->mode == MODE_BRIDGED && !spec->interface[0])
-        return refuse(error, "/interface", "must name the host interface when \"mode\" is \"bridged\"");
+        return spec_refuse(error, "/interface", "must name the host interface when \"mode\" is \"bridged\"");
     if (spec->mode != MODE_BRIDGED && spec->interface[0])
-        return refuse(error, "/interface", "must be null unless \"mode\" is \"bridged\", which this is not");
+        return spec_refuse(error, "/interface",
+                           "must be null unless \"mode\" is \"bridged\", which this is not");
     return 0;
 }
 
@@ -150,31 +166,30 @@ static int check_ipv4(const struct network_spec *spec, struct spec_error *error)
     if (!gateway) {
         /* vmnet has addresses of its own choice. */
         if ((spec->mode == MODE_SHARED || spec->mode == MODE_HOST) && spec->uplink != WANT_VMNET)
-            return refuse(error, "/ipv4", "must not be null when \"mode\" is \"%s\"",
-                          network_mode_name(spec->mode));
+            return spec_refuse(error, "/ipv4", "must not be null when \"mode\" is \"%s\"",
+                               network_mode_name(spec->mode));
         return 0;
     }
     if (!ipv4_is_host(gateway) || (gateway & hosts) == 0 || (gateway & hosts) == hosts)
-        return refuse(error, "/ipv4/gateway",
-                      "must be a unicast address inside its subnet, neither its first nor "
-                      "its last");
+        return spec_refuse(error, "/ipv4/gateway",
+                           "must be a unicast address inside its subnet, neither its first nor "
+                           "its last");
     if ((end & ~hosts) != (gateway & ~hosts) || (end & hosts) == hosts || end <= gateway)
-        return refuse(error, "/ipv4/dhcp_end",
-                      "must be in the gateway's subnet, behind the gateway and before the "
-                      "last address");
+        return spec_refuse(error, "/ipv4/dhcp_end",
+                           "must be in the gateway's subnet, behind the gateway and before the "
+                           "last address");
     if (spec->ipv4.dhcp && (spec->mode == MODE_INTERNAL || spec->mode == MODE_BRIDGED))
-        return refuse(error, "/ipv4/dhcp",
-                      "must not be true when \"mode\" is \"%s\": nothing there serves DHCP",
-                      network_mode_name(spec->mode));
+        return spec_refuse(error, "/ipv4/dhcp",
+                           "must not be true when \"mode\" is \"%s\": nothing there serves DHCP",
+                           network_mode_name(spec->mode));
     if (spec->ipv4.dhcp && spec->mode == MODE_HOST && is_tap)
-        return refuse(error, "/ipv4/dhcp",
-                      "must not be true with the uplink \"tap\" for now: nothing there serves "
-                      "DHCP");
+        return spec_refuse(error, "/ipv4/dhcp",
+                           "must not be true with the uplink \"tap\" for now: nothing there serves "
+                           "DHCP");
     return 0;
 }
 
-/* Libslirp alone does these, and "auto" becomes it (shared: vmnet where it can start, else user).
- */
+/* "auto" becomes libslirp in mode shared. */
 static bool is_user(const struct network_spec *spec)
 {
     return spec->mode == MODE_SHARED && (spec->uplink == WANT_USER || spec->uplink == WANT_AUTO);
@@ -183,6 +198,23 @@ static bool is_user(const struct network_spec *spec)
 static bool is_nat66(const struct network_spec *spec)
 {
     return spec->mode == MODE_SHARED && spec->uplink == WANT_VMNET;
+}
+
+/* libslirp binds an address of the host's; vmnet takes what comes to the Mac, at whatever address. */
+static int check_forward_host(const struct network_spec *spec, uint32_t i, const char *field,
+                              struct spec_error *error)
+{
+    const struct network_forward *forward = &spec->forwards[i];
+
+    if (is_user(spec) && forward->host_ip == 0)
+        return spec_refuse(error, field,
+                           "must name an address of this host with the uplink \"user\", not 0.0.0.0");
+    if (!is_user(spec) && forward->host_ip != 0)
+        return spec_refuse(error, field,
+                           "must be \"0.0.0.0:%u\" with the uplink \"vmnet\", which forwards what comes from "
+                           "outside to any address of the Mac, and nothing that the Mac itself sends",
+                           (unsigned)forward->host_port);
+    return 0;
 }
 
 static int check_forward(const struct network_spec *spec, uint32_t i, struct spec_error *error)
@@ -194,13 +226,34 @@ static int check_forward(const struct network_spec *spec, uint32_t i, struct spe
     snprintf(field, sizeof(field), "/forwards/%u/guest", i);
     if ((forward->guest_ip & ~hosts) != (spec->ipv4.gateway & ~hosts) || (forward->guest_ip & hosts) == 0 ||
         (forward->guest_ip & hosts) == hosts || forward->guest_ip == spec->ipv4.gateway)
-        return refuse(error, field, "must be a guest's address in the network's subnet");
+        return spec_refuse(error, field, "must be a guest's address in the network's subnet");
+    snprintf(field, sizeof(field), "/forwards/%u/host", i);
+    if (check_forward_host(spec, i, field, error) < 0)
+        return -1;
     for (uint32_t j = 0; j < i; j++) {
         const struct network_forward *other = &spec->forwards[j];
-        snprintf(field, sizeof(field), "/forwards/%u/host", i);
         if (other->is_udp == forward->is_udp && other->host_ip == forward->host_ip &&
             other->host_port == forward->host_port)
-            return refuse(error, field, "must differ from that of /forwards/%u", j);
+            return spec_refuse(error, field, "must differ from that of /forwards/%u", j);
+    }
+    return 0;
+}
+
+/* Whose DHCP server can be told. */
+static int check_reservations(const struct network_spec *spec, struct spec_error *error)
+{
+    if (!spec->ipv4.n_reservations)
+        return 0;
+    if (!spec->ipv4.dhcp)
+        return spec_refuse(error, "/ipv4/reservations",
+                           "must be empty where \"ipv4.dhcp\" is false: nobody gives out addresses");
+    if (is_user(spec))
+        return spec_refuse(error, "/ipv4/reservations",
+                           "must be empty with the uplink \"user\": libslirp gives out addresses in the "
+                           "order in which guests ask");
+    for (uint32_t i = 0; i < spec->ipv4.n_reservations; i++) {
+        if (reservation_check(spec, i, error) < 0)
+            return -1;
     }
     return 0;
 }
@@ -209,19 +262,25 @@ int network_spec_check(const struct network_spec *spec, struct spec_error *ret_e
 {
     if (check_uplink(spec, ret_error) < 0 || check_ipv4(spec, ret_error) < 0)
         return -1;
-    if (spec->n_forwards && !is_user(spec))
-        return refuse(ret_error, "/forwards",
-                      "must be empty unless the uplink is \"user\" (or \"mode\" is "
-                      "\"shared\" and \"uplink\" is \"auto\"), which this is not");
+    if (check_reservations(spec, ret_error) < 0 || network_vmnet_check(spec, ret_error) < 0)
+        return -1;
+    if (spec->n_forwards && !is_user(spec) && !is_nat66(spec))
+        return spec_refuse(ret_error, "/forwards",
+                           "must be empty unless the uplink is \"user\" or \"vmnet\" and \"mode\" is "
+                           "\"shared\", which this is not");
+    if (spec->n_forwards && !spec->ipv4.gateway)
+        return spec_refuse(ret_error, "/forwards",
+                           "must be empty while \"ipv4\" is null: give the network a subnet, so that a "
+                           "guest's address is known");
     if (spec->host_loopback && !is_user(spec))
-        return refuse(ret_error, "/host_loopback",
-                      "must be false unless the uplink is \"user\", which this is not");
+        return spec_refuse(ret_error, "/host_loopback",
+                           "must be false unless the uplink is \"user\", which this is not");
     if (spec->ipv6.has_prefix && !is_user(spec) && !is_nat66(spec))
-        return refuse(ret_error, "/ipv6/prefix",
-                      "must be null unless the uplink is \"user\", or \"vmnet\" with \"mode\": "
-                      "\"shared\", which this is not");
+        return spec_refuse(ret_error, "/ipv6/prefix",
+                           "must be null unless the uplink is \"user\", or \"vmnet\" with \"mode\": "
+                           "\"shared\", which this is not");
     if (spec->ipv6.has_prefix && is_nat66(spec) && spec->ipv6.prefix[0] != 0xFD)
-        return refuse(ret_error, "/ipv6/prefix", "must be in fd00::/8 with the uplink \"vmnet\"");
+        return spec_refuse(ret_error, "/ipv6/prefix", "must be in fd00::/8 with the uplink \"vmnet\"");
     for (uint32_t i = 0; i < spec->n_forwards; i++) {
         if (check_forward(spec, i, ret_error) < 0)
             return -1;

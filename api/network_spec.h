@@ -20,6 +20,7 @@ enum {
     NETWORKS_MAX = 64,
     NETWORK_PORTS_MAX = 256, /* uplink not counted */
     NETWORK_FORWARDS_MAX = 32,
+    NETWORK_RESERVATIONS_MAX = 64,
     PORT_STATICS_MAX = 8,
 };
 
@@ -28,10 +29,31 @@ enum network_uplink { WANT_AUTO, WANT_NONE, WANT_USER, WANT_TAP, WANT_VMNET, WAN
 
 struct network_forward {
     bool is_udp;
-    uint32_t host_ip; /* 0: 127.0.0.1 was not named; "host": "8080" means 127.0.0.1:8080 */
+    uint32_t host_ip; /* 0: every address of the host; "host": "8080" means 127.0.0.1:8080 */
     uint16_t host_port;
     uint32_t guest_ip;
     uint16_t guest_port;
+};
+
+/* The guest with this MAC address gets this address over DHCP, and no other guest does. */
+struct network_reservation {
+    uint64_t mac;
+    uint32_t address;
+};
+
+/* "vmnet": what only macOS's vmnet knows. All of it has a default that every macOS can do. */
+struct network_vmnet {
+    bool has_interface_id; /* else one is derived from the network's name and the host */
+    uint8_t interface_id[16];
+    bool has_network_id; /* of an isolated host network without DHCP; else the interface's id */
+    uint8_t network_id[16];
+    bool has_host_ipv6; /* the host's address on such a network */
+    uint8_t host_ipv6[16];
+    bool isolation_is_set; /* else as the network's "isolated" */
+    bool isolation;        /* no frames between this interface and other users of the same vmnet */
+    bool nat44, nat66, dns_proxy, router_advertisement;
+    char external_interface[NETWORK_IFNAME_SIZE]; /* "": the one of the default route */
+    bool tso, checksum_offload, virtio_header;    /* used where the system has them */
 };
 
 struct network_spec {
@@ -43,6 +65,8 @@ struct network_spec {
         uint32_t gateway, netmask, dhcp_end;
         bool dhcp;
         bool dhcp_is_set; /* said by the user, not defaulted */
+        uint32_t n_reservations;
+        struct network_reservation reservations[NETWORK_RESERVATIONS_MAX];
     } ipv4;
     struct {
         bool has_prefix;
@@ -54,6 +78,7 @@ struct network_spec {
     bool host_loopback;        /* guests may reach the host's loopback (user uplink) */
     uint32_t n_forwards;
     struct network_forward forwards[NETWORK_FORWARDS_MAX];
+    struct network_vmnet vmnet;
     struct {
         bool stream, datagram;
         char group[NETWORK_GROUP_SIZE]; /* "" is null: none */
@@ -89,6 +114,9 @@ bool network_spec_differs_live_only(const struct network_spec *a, const struct n
 
 /* True if the two say the same. */
 bool port_spec_is_same(const struct port_spec *a, const struct port_spec *b);
+
+/* True if everything in "vmnet" is as network_spec_init() has it. */
+bool network_vmnet_is_default(const struct network_vmnet *vmnet);
 
 /* Defaults of a network called 'name'; mode internal, see api/spec_json.c for the defaults of each mode. */
 void network_spec_init(struct network_spec *spec, const char *name, enum network_mode mode);

@@ -5,7 +5,7 @@
  * keep what network_spec_init() gave: mode "internal"; uplink "auto"; mtu 1500; not isolated; no forwards;
  * offload "off"; both sockets, group null; sockets.mode "0600", with a group "0660"; ipv4 of shared
  * 192.168.105.1/24 with DHCP, of host 192.168.106.1/24 without, of others null; ipv4.dhcp_end the last
- * address a guest can have; limits null; tuning that of io/settings.h.
+ * address a guest can have, no reservations; limits null; tuning that of io/settings.h; vmnet null.
  *
  * What is always true
  *   from_json(to_json(spec)) == spec for every spec that from_json made.
@@ -17,6 +17,8 @@
 
 #include "api/address.h"
 #include "api/json_fields.h"
+#include "api/reservations.h"
+#include "api/vmnet_spec.h"
 #include "io/settings.h"
 #include "switch/mac.h"
 
@@ -86,7 +88,7 @@ static void read_ip(struct fields *fields, const char *key, uint32_t *ip)
 
 static void read_ipv4(struct fields *fields, struct network_spec *spec)
 {
-    static const char *const known[] = {"gateway", "netmask", "dhcp_end", "dhcp", NULL};
+    static const char *const known[] = {"gateway", "netmask", "dhcp_end", "dhcp", "reservations", NULL};
     const json_t *value = fields_get(fields, "ipv4");
     struct fields ipv4;
 
@@ -110,6 +112,7 @@ static void read_ipv4(struct fields *fields, struct network_spec *spec)
     read_ip(&ipv4, "dhcp_end", &spec->ipv4.dhcp_end);
     spec->ipv4.dhcp_is_set = fields_get(&ipv4, "dhcp") != NULL;
     fields_bool(&ipv4, "dhcp", &spec->ipv4.dhcp);
+    reservations_read(&ipv4, spec);
     fields_join(fields, &ipv4);
 }
 
@@ -138,7 +141,7 @@ static void read_ipv6(struct fields *fields, struct network_spec *spec)
 static void read_forward_host(struct fields *fields, struct network_forward *forward)
 {
     static const char rule[] =
-        "must be \"ADDRESS:PORT\" with an address of this host, or a port from 1 to 65535";
+        "must be \"ADDRESS:PORT\" with an address of this host (0.0.0.0: any), or a port from 1 to 65535";
     const json_t *value = fields_get(fields, "host");
     char shown[JSON_SHOWN_SIZE];
 
@@ -150,7 +153,7 @@ static void read_forward_host(struct fields *fields, struct network_forward *for
     if (json_is_string(value) && port_number_parse(json_string_value(value), &forward->host_port))
         return;
     if (json_is_string(value) &&
-        endpoint_parse(json_string_value(value), &forward->host_ip, &forward->host_port) && forward->host_ip)
+        endpoint_parse(json_string_value(value), &forward->host_ip, &forward->host_port))
         return;
     if (value)
         fields_fail(fields, "host", "%s, not %s", rule, json_shown(value, shown));
@@ -201,16 +204,6 @@ static void read_forwards(struct fields *fields, struct network_spec *spec)
     spec->n_forwards = (uint32_t)json_array_size(value);
 }
 
-/* 'text' fits 'size', begins with a letter, a digit or '_' and goes on with these, '.' and '-': a group or an
- * interface, as all systems write them. */
-static bool is_word(const char *text, size_t size)
-{
-    static const char letters[] = ".-_abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
-
-    return text[0] && text[0] != '.' && text[0] != '-' && strlen(text) < size &&
-           strspn(text, letters) == strlen(text);
-}
-
 /* "0660": permissions of a socket; its owner can always use it, and execution means nothing. */
 static bool socket_mode_parse(const char *text, uint32_t *ret_mode)
 {
@@ -239,7 +232,7 @@ static void read_sockets(struct fields *fields, struct network_spec *spec)
     fields_bool(&sockets, "datagram", &spec->sockets.datagram);
     if (!json_is_null(fields_get(&sockets, "group"))) {
         text = fields_string(&sockets, "group", "must be null or the name of a group");
-        if (text && !is_word(text, NETWORK_GROUP_SIZE))
+        if (text && !fields_is_word(text, NETWORK_GROUP_SIZE))
             fields_fail(&sockets, "group", "must be null or the name of a group, not \"%.40s\"", text);
         if (text)
             snprintf(spec->sockets.group, sizeof(spec->sockets.group), "%.32s", text);
@@ -303,7 +296,7 @@ static void read_interface(struct fields *fields, struct network_spec *spec)
     text = fields_string(fields, "interface", rule);
     if (!text)
         return;
-    if (!is_word(text, sizeof(spec->interface)))
+    if (!fields_is_word(text, sizeof(spec->interface)))
         fields_fail(fields, "interface", "%s, not \"%.40s\"", rule, text);
     else
         snprintf(spec->interface, sizeof(spec->interface), "%s", text);
@@ -327,9 +320,9 @@ static void read_uplink(struct fields *fields, struct network_spec *spec)
 int network_spec_from_json(const json_t *object, const char *name, struct network_spec *ret_spec,
                            struct spec_error *ret_error)
 {
-    static const char *const known[] = {"name",    "mode",   "uplink",   "interface",     "ipv4",
-                                        "ipv6",    "mtu",    "isolated", "host_loopback", "forwards",
-                                        "sockets", "limits", "offload",  "tuning",        NULL};
+    static const char *const known[] = {
+        "name",          "mode",     "uplink",  "interface", "ipv4",    "ipv6",   "mtu",   "isolated",
+        "host_loopback", "forwards", "sockets", "limits",    "offload", "tuning", "vmnet", NULL};
     static const char *const read_only[] = {"pid",    "owner",    "source", "file", "state",
                                             "reason", "counters", "fdb",    NULL};
     const char *modes[MODE_N];
@@ -357,6 +350,7 @@ int network_spec_from_json(const json_t *object, const char *name, struct networ
     read_numbers(&fields, "limits", limits, N_LIMITS, ret_spec);
     read_numbers(&fields, "tuning", tuning, N_TUNING, ret_spec);
     read_offload(&fields, &ret_spec->offload);
+    network_vmnet_read(&fields, &ret_spec->vmnet);
     return fields.failed ? -1 : 0;
 }
 
@@ -458,6 +452,7 @@ static json_t *write_ipv4(const struct network_spec *spec)
     ipv4 = json_pack("{s:s, s:s, s:s}", "gateway", gateway, "netmask", netmask, "dhcp_end", end);
     if (ipv4 && spec->ipv4.dhcp_is_set)
         json_object_set_new(ipv4, "dhcp", json_boolean(spec->ipv4.dhcp));
+    json_object_set_new(ipv4, "reservations", reservations_write(spec));
     return ipv4;
 }
 
@@ -511,12 +506,13 @@ static json_t *write_numbers(const struct network_spec *spec, const struct numbe
 json_t *network_spec_to_json(const struct network_spec *spec)
 {
     return json_pack(
-        "{s:s, s:s, s:s, s:s?, s:o, s:o, s:i, s:b, s:b, s:o, s:o, s:o, s:s, s:o}", "name", spec->name, "mode",
-        network_mode_name(spec->mode), "uplink", network_uplink_name(spec->uplink), "interface",
+        "{s:s, s:s, s:s, s:s?, s:o, s:o, s:i, s:b, s:b, s:o, s:o, s:o, s:s, s:o, s:o}", "name", spec->name,
+        "mode", network_mode_name(spec->mode), "uplink", network_uplink_name(spec->uplink), "interface",
         spec->interface[0] ? spec->interface : NULL, "ipv4", write_ipv4(spec), "ipv6", write_ipv6(spec),
         "mtu", (int)spec->mtu, "isolated", spec->isolated, "host_loopback", spec->host_loopback, "forwards",
         write_forwards(spec), "sockets", write_sockets(spec), "limits", write_numbers(spec, limits, N_LIMITS),
-        "offload", port_offload_name(spec->offload), "tuning", write_numbers(spec, tuning, N_TUNING));
+        "offload", port_offload_name(spec->offload), "tuning", write_numbers(spec, tuning, N_TUNING), "vmnet",
+        network_vmnet_write(&spec->vmnet));
 }
 
 json_t *port_spec_to_json(const struct port_spec *spec)

@@ -1,7 +1,6 @@
 #include "tests/fake-sdk/fake_vmnet.h"
 
 #include <dlfcn.h>
-#include <gethostuuid.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -88,13 +87,6 @@ static void must_be_on_a_queue(const char *function)
 {
     if (!fake_dispatch_is_on_any())
         misuse(function);
-}
-
-int gethostuuid(unsigned char uuid[16], const struct timespec *wait)
-{
-    (void)wait;
-    memset(uuid, 0x42, 16);
-    return 0;
 }
 
 /* An older macOS does not have the newer names. */

@@ -67,8 +67,8 @@ def names_in(text):
     return re.findall(r'"(\w+)"', text)
 
 
-def known_fields(function):
-    text = code("api/spec_json.c")
+def known_fields(function, path="api/spec_json.c"):
+    text = code(path)
     body = text[re.search(rf"^\w.*\b{function}\(", text, re.M).start() :]
     return names_in(re.search(r"known\[\] = \{(.*?)\}", body, re.S).group(1))
 
@@ -79,6 +79,8 @@ def check_fields():
     compare("PortChange", schemas["PortChange"]["properties"], known_fields("port_change_from_json"))
     compare("Ipv4", schemas["Ipv4"]["properties"], known_fields("read_ipv4"))
     compare("Forward", schemas["Forward"]["properties"], known_fields("read_forward"))
+    compare("Reservation", schemas["Reservation"]["properties"], known_fields("read_reservation", "api/reservations.c"))
+    compare("Vmnet", schemas["Vmnet"]["properties"], known_fields("network_vmnet_read", "api/vmnet_spec.c"))
     compare("SocketsSpec", schemas["SocketsSpec"]["properties"], known_fields("read_sockets"))
     for name in ("Limits", "Tuning"):
         table = re.search(rf"struct number {name.lower()}\[\] = \{{(.*?)^\}};", code("api/spec_json.c"), re.S | re.M).group(1)
