@@ -30,6 +30,7 @@
 #include "daemon/message.h"
 #include "daemon/poll_set.h"
 #include "daemon/privileges.h"
+#include "daemon/vmnet_settings.h"
 #include "io/log.h"
 #include "io/uplink_vmnet.h"
 #include "switch/mac.h"
@@ -37,7 +38,6 @@
 enum {
     BATCHES_PER_TURN = 4, /* read from vmnet before the other direction has its turn */
     ROLE_NAME_SIZE = 16 + NETWORK_NAME_SIZE,
-    MTU_USUAL = 1500,
 };
 
 struct vmnet_role {
@@ -130,31 +130,12 @@ static void tell_all(struct vmnet_role *role)
 
 /* ---- the interface ---- */
 
-static void settings_of(const struct network_spec *spec, struct vmnet_settings *ret_settings)
-{
-    static const enum vmnet_mode modes[] = {[MODE_SHARED] = VMNET_MODE_SHARED,
-                                            [MODE_HOST] = VMNET_MODE_HOST,
-                                            [MODE_BRIDGED] = VMNET_MODE_BRIDGED};
-    *ret_settings = (struct vmnet_settings){.mode = modes[spec->mode],
-                                            .gateway = spec->ipv4.gateway,
-                                            .netmask = spec->ipv4.netmask,
-                                            .dhcp_end = spec->ipv4.dhcp_end,
-                                            .has_dhcp = spec->ipv4.dhcp || !spec->ipv4.gateway,
-                                            .mtu = spec->mtu == MTU_USUAL ? 0 : spec->mtu,
-                                            .is_isolated = spec->isolated};
-    snprintf(ret_settings->interface, sizeof(ret_settings->interface), "%s", spec->interface);
-    vmnet_interface_id(spec->name, ret_settings->interface_id);
-    if (spec->ipv6.has_prefix)
-        inet_ntop(AF_INET6, spec->ipv6.prefix, ret_settings->nat66_prefix,
-                  sizeof(ret_settings->nat66_prefix));
-}
-
 static void open_uplink(struct vmnet_role *role)
 {
     struct vmnet_settings settings;
     char why[UPLINK_REASON_SIZE];
     role->retry_ms = 0;
-    settings_of(&role->spec, &settings);
+    vmnet_settings_of(&role->spec, &settings);
     int r = vmnet_uplink_open(&role->uplink, &settings, role->now_ms, why);
     if (r == -EINVAL)
         set_state(role, UPLINK_FAILED, why);

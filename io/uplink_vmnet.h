@@ -32,21 +32,37 @@ enum vmnet_mode { VMNET_MODE_SHARED, VMNET_MODE_HOST, VMNET_MODE_BRIDGED };
 enum {
     VMNET_ID_SIZE = 16,
     VMNET_INTERFACES_MAX = 64,
+    VMNET_RESERVATIONS_MAX = 64,
     VMNET_START_MS = 10 * 1000, /* a start that has said nothing by then has failed */
     VMNET_STOP_MS = 400,        /* shorter than what the monitor leaves an ending process */
     VMNET_FULL_MS = 1,          /* until a write that found no room is tried again ... */
     VMNET_FULL_TRIES = 3,       /* ... and how often, before its frames are dropped */
 };
 
+/* An address that DHCP keeps for a guest. */
+struct vmnet_reservation {
+    uint64_t mac;
+    uint32_t address;
+};
+
 struct vmnet_settings {
     enum vmnet_mode mode;
     uint8_t interface_id[VMNET_ID_SIZE]; /* the same one gets the same MAC address, usually */
+    uint8_t network_id[VMNET_ID_SIZE];   /* of a host network without DHCP: who has the same one shares it */
     uint32_t gateway, netmask, dhcp_end; /* host byte order; 0: the system chooses all three */
-    bool has_dhcp;                       /* false in mode host alone, and needs the addresses */
-    uint32_t mtu;                        /* 0: the system's; ignored in mode bridged */
-    bool is_isolated;                    /* ignored in mode bridged */
-    char interface[UPLINK_IFNAME_SIZE];  /* mode bridged */
+    bool has_dhcp;                       /* false: needs the addresses */
+    bool has_host_ipv6;
+    uint8_t host_ipv6[16];                              /* of the Mac, on a host network without DHCP */
+    uint32_t mtu;                                       /* 0: the system's; ignored in mode bridged */
+    bool is_isolated;                                   /* ignored in mode bridged */
+    char interface[UPLINK_IFNAME_SIZE];                 /* mode bridged */
     char nat66_prefix[sizeof("fd00:0000:0000:0000::")]; /* "": the system's; mode shared */
+
+    /* What only a network object can be (macOS 26). */
+    bool has_no_nat44, has_no_nat66, has_no_dns_proxy, has_no_router_advertisement;
+    char external_interface[UPLINK_IFNAME_SIZE]; /* "": the default route's; mode shared */
+    uint32_t n_reservations;
+    struct vmnet_reservation reservations[VMNET_RESERVATIONS_MAX];
 };
 
 /* What vmnet said when it started. */

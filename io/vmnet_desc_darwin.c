@@ -23,8 +23,26 @@ static int refuse(char why[UPLINK_REASON_SIZE], const char *what)
     return -EINVAL;
 }
 
+/* The first setting that only a network object can have, or NULL. */
+static const char *beyond_classic(const struct vmnet_settings *settings)
+{
+    return settings->n_reservations > 0            ? "ipv4.reservations"
+           : settings->has_no_nat44                ? "vmnet.nat44"
+           : settings->has_no_nat66                ? "vmnet.nat66"
+           : settings->has_no_dns_proxy            ? "vmnet.dns_proxy"
+           : settings->has_no_router_advertisement ? "vmnet.router_advertisement"
+           : settings->external_interface[0]       ? "vmnet.external_interface"
+                                                   : NULL;
+}
+
 int vmnet_desc_check(const struct vmnet_settings *settings, char why[UPLINK_REASON_SIZE])
 {
+    const char *beyond = beyond_classic(settings);
+    if (beyond) {
+        snprintf(why, UPLINK_REASON_SIZE,
+                 "%s: needs a vmnet network object, which is not used here; leave it out", beyond);
+        return -EINVAL;
+    }
     if (settings->mode == VMNET_MODE_BRIDGED)
         return settings->interface[0] ? 0 : refuse(why, "interface: a bridged network needs one");
     if (!settings->has_dhcp && settings->mode != VMNET_MODE_HOST)
@@ -45,6 +63,13 @@ static void set_address(xpc_object_t desc, const char *key, uint32_t address)
     xpc_dictionary_set_string(desc, key, text);
 }
 
+static void set_host_ipv6(xpc_object_t desc, const struct vmnet_settings *settings)
+{
+    char text[INET6_ADDRSTRLEN];
+    if (settings->has_host_ipv6 && inet_ntop(AF_INET6, settings->host_ipv6, text, sizeof(text)))
+        xpc_dictionary_set_string(desc, vmnet_host_ipv6_address_key, text);
+}
+
 static void set_addresses(xpc_object_t desc, const struct vmnet_settings *settings)
 {
     if (!settings->gateway)
@@ -55,9 +80,10 @@ static void set_addresses(xpc_object_t desc, const struct vmnet_settings *settin
         set_address(desc, vmnet_subnet_mask_key, settings->netmask);
     } else {
         /* A network with an identifier of its own is one without DHCP. */
-        xpc_dictionary_set_uuid(desc, vmnet_network_identifier_key, settings->interface_id);
+        xpc_dictionary_set_uuid(desc, vmnet_network_identifier_key, settings->network_id);
         set_address(desc, vmnet_host_ip_address_key, settings->gateway);
         set_address(desc, vmnet_host_subnet_mask_key, settings->netmask);
+        set_host_ipv6(desc, settings);
     }
 }
 

@@ -27,6 +27,7 @@ KEY(nat66_prefix);
 KEY(network_identifier);
 KEY(host_ip_address);
 KEY(host_subnet_mask);
+KEY(host_ipv6_address);
 KEY(enable_isolation);
 /* Found by name alone. */
 extern const char *vmnet_read_max_packets_key, *vmnet_write_max_packets_key;
@@ -243,7 +244,8 @@ static bool is_valid(xpc_object_t desc)
                !fake_xpc_has(desc, vmnet_enable_isolation_key) && !has_identifier;
     if (nic || (has_identifier && (mode != VMNET_HOST_MODE || n_addresses != 0)))
         return false;
-    if (fake_xpc_has(desc, vmnet_host_ip_address_key) && !has_identifier)
+    if ((fake_xpc_has(desc, vmnet_host_ip_address_key) || fake_xpc_has(desc, vmnet_host_ipv6_address_key)) &&
+        !has_identifier)
         return false;
     return mode == VMNET_SHARED_MODE || !fake_xpc_has(desc, vmnet_nat66_prefix_key);
 }

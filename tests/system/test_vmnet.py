@@ -118,11 +118,16 @@ def test_an_interface_that_is_not_there_leaves_ports_talking_to_each_other(make_
     assert pid_of(daemon) == first  # it tries again by itself
 
 
-def test_what_vmnet_can_never_do_is_said_and_not_tried_again(daemon):
-    spec = {"mode": "shared", "uplink": "vmnet", "ipv4": {"gateway": "10.1.0.1", "dhcp": False}, "sockets": {"mode": "0666"}}
-    daemon.ask("PUT", "/v1/networks/v", spec)
-    wait_for(lambda: uplink_of(daemon)["state"] == "failed", 10, "the uplink being failed")
-    assert "vmnet can't be without DHCP" in uplink_of(daemon)["reason"]
+@pytest.mark.parametrize("field, spec", [
+    ("/ipv4/dhcp", {"ipv4": {"gateway": "10.1.0.1", "dhcp": False}}),
+    ("/ipv4/reservations", {"ipv4": {"gateway": "10.1.0.1", "reservations": [{"mac": mac(1), "address": "10.1.0.9"}]}}),
+    ("/vmnet/nat44", {"vmnet": {"nat44": False}}),
+    ("/vmnet/external_interface", {"vmnet": {"external_interface": "en7"}}),
+], ids=lambda value: value.replace("/", "-") if isinstance(value, str) else "")
+def test_what_this_macos_cannot_do_is_refused_when_it_is_asked_for(daemon, field, spec):
+    answer = daemon.request("PUT", "/v1/networks/v", {"mode": "shared", "uplink": "vmnet", **spec})
+    assert answer.status == 422 and answer.json["field"] == field and "needs macOS 26 or later" in answer.json["detail"]
+    assert daemon.request("GET", "/v1/networks/v").status == 404
 
 
 def test_a_new_control_takes_the_running_uplink_over(daemon, vm):

@@ -384,6 +384,14 @@ static json_t *random_vmnet(void)
     return vmnet;
 }
 
+static void add_what_vmnet_knows(json_t *network)
+{
+    if (pick(2))
+        json_object_set_new(network, "vmnet", random_vmnet());
+    if (pick(2) && json_object_get(network, "ipv4"))
+        json_object_set_new(json_object_get(network, "ipv4"), "reservations", random_reservations());
+}
+
 static json_t *random_network(void)
 {
     static const char *const modes[] = {"shared", "host", "bridged", "internal"};
@@ -420,10 +428,7 @@ static json_t *random_network(void)
     if (pick(2))
         json_object_set_new(json, "offload", json_string(port_offload_name((enum port_offload)pick(3))));
     json_object_set_new(json, "forwards", random_forwards());
-    if (pick(2))
-        json_object_set_new(json, "vmnet", random_vmnet());
-    if (pick(2) && json_object_get(json, "ipv4"))
-        json_object_set_new(json_object_get(json, "ipv4"), "reservations", random_reservations());
+    add_what_vmnet_knows(json);
     return json;
 }
 

@@ -268,8 +268,15 @@ static void a_host_network_without_dhcp_is_one_with_an_identifier(void **state)
     (void)state;
     struct vmnet_settings settings = {
         .mode = VMNET_MODE_HOST, .gateway = 0x0A010001, .netmask = 0xFFFFFF00, .dhcp_end = 0x0A0100C8};
+    settings.network_id[3] = 7;
+    settings.has_host_ipv6 = true;
+    settings.host_ipv6[0] = 0xFD;
+    settings.host_ipv6[15] = 1;
     open_with(&settings);
     wait_for(VMNET_UP);
+    assert_memory_equal(xpc_dictionary_get_uuid(fake_vmnet_desc(), vmnet_network_identifier_key),
+                        settings.network_id, 16);
+    assert_string_equal(xpc_dictionary_get_string(fake_vmnet_desc(), vmnet_host_ipv6_address_key), "fd00::1");
     assert_string_equal(xpc_dictionary_get_string(fake_vmnet_desc(), vmnet_host_ip_address_key), "10.1.0.1");
     assert_false(fake_xpc_has(fake_vmnet_desc(), vmnet_start_address_key));
 }
@@ -303,6 +310,12 @@ static void pairs_that_vmnet_does_not_have_are_refused_before_it_is_asked(void *
         {.mode = VMNET_MODE_HOST},                                            /* nor an address */
         {.mode = VMNET_MODE_BRIDGED},                                         /* no interface */
         {.mode = VMNET_MODE_SHARED, .has_dhcp = true, .gateway = 0x0A010001}, /* a third of an address */
+        {.mode = VMNET_MODE_SHARED, .has_dhcp = true, .n_reservations = 1},   /* of network objects, each: */
+        {.mode = VMNET_MODE_SHARED, .has_dhcp = true, .has_no_nat44 = true},
+        {.mode = VMNET_MODE_SHARED, .has_dhcp = true, .has_no_nat66 = true},
+        {.mode = VMNET_MODE_SHARED, .has_dhcp = true, .has_no_dns_proxy = true},
+        {.mode = VMNET_MODE_SHARED, .has_dhcp = true, .has_no_router_advertisement = true},
+        {.mode = VMNET_MODE_SHARED, .has_dhcp = true, .external_interface = "en0"},
     };
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         why[0] = 0;
