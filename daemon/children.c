@@ -9,18 +9,18 @@
 #include "daemon/spawn.h"
 #include "io/log.h"
 
-static const char *const role_names[ROLE_N] = {"monitor", "control", "network", "uplink", "vmnet"};
+static const char *const role_names[ROLE_N] = {"monitor", "control", "network", "uplink", "vmnet", "keeper"};
 
 int child_spawn(enum role role, const char *name, uint32_t uid, uint32_t gid, const struct hello *hello,
                 struct channel **ret_channel, pid_t *ret_pid)
 {
-    char program[] = "vmswitchd";
-    char role_arg[32], name_arg[64], uid_arg[32], gid_arg[32], level_arg[32];
+    char program[32], role_arg[32], name_arg[64], uid_arg[32], gid_arg[32], level_arg[32];
     struct hello said = *hello;
     int fds[2];
     int r = channel_pair(fds);
     if (r < 0)
         return r;
+    snprintf(program, sizeof(program), "%s", spawn_program());
     snprintf(role_arg, sizeof(role_arg), "--role=%s", role_names[role]);
     snprintf(uid_arg, sizeof(uid_arg), "--uid=%u", uid);
     snprintf(gid_arg, sizeof(gid_arg), "--gid=%u", gid);

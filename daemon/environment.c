@@ -26,13 +26,24 @@ static int open_standard_fds(void)
     return 0;
 }
 
+static bool is_kept(int fd, const int *kept, size_t n_kept)
+{
+    for (size_t i = 0; i < n_kept; i++) {
+        if (kept[i] == fd)
+            return true;
+    }
+    return fd <= STDERR_FILENO;
+}
+
 /* /dev/fd lists them on Linux and macOS alike; without it, every number is tried. */
-static void close_inherited_fds(void)
+static void close_inherited_fds(const int *kept, size_t n_kept)
 {
     DIR *dir = opendir("/dev/fd");
     if (!dir) {
-        for (int fd = STDERR_FILENO + 1; fd < ENVIRONMENT_FDS_MAX; fd++)
-            close(fd);
+        for (int fd = STDERR_FILENO + 1; fd < ENVIRONMENT_FDS_MAX; fd++) {
+            if (!is_kept(fd, kept, n_kept))
+                close(fd);
+        }
         return;
     }
     bool is_more = true;
@@ -42,7 +53,7 @@ static void close_inherited_fds(void)
         const struct dirent *entry;
         while ((entry = readdir(dir))) {
             long fd = strtol(entry->d_name, NULL, 10); /* 0 for ".", which is kept */
-            if (fd > STDERR_FILENO && fd != dirfd(dir) && close((int)fd) == 0)
+            if (!is_kept((int)fd, kept, n_kept) && fd != dirfd(dir) && close((int)fd) == 0)
                 is_more = true;
         }
     }
@@ -101,15 +112,23 @@ static void raise_fd_limit(void)
         log_warn("the limit of open files stays: %s", strerror(errno));
 }
 
-int environment_reset(void)
+int environment_isolate(const int *kept, size_t n_kept)
 {
     int r = open_standard_fds();
     if (r < 0)
         return r;
-    close_inherited_fds();
+    close_inherited_fds(kept, n_kept);
     reset_signals();
     reset_variables();
     raise_fd_limit();
     umask(077);
+    return 0;
+}
+
+int environment_reset(void)
+{
+    int r = environment_isolate(NULL, 0);
+    if (r < 0)
+        return r;
     return chdir("/") < 0 ? -errno : 0;
 }

@@ -8,6 +8,8 @@
 #ifndef DAEMON_ENVIRONMENT_H
 #define DAEMON_ENVIRONMENT_H
 
+#include <stddef.h>
+
 enum {
     ENVIRONMENT_FDS_MAX = 65536, /* 64 networks of 256 ports with two sockets each are 32,896 */
 };
@@ -15,5 +17,8 @@ enum {
 /* Call it first, after the options (whose defaults come from the environment) and before anything is opened.
  * Returns 0 or a negative errno (no /dev/null). */
 int environment_reset(void);
+
+/* The same, but for the current folder, which stays, and the descriptors in 'kept', which stay open. */
+int environment_isolate(const int *kept, size_t n_kept);
 
 #endif

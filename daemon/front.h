@@ -7,8 +7,9 @@
  *   front    the program itself: its pid is in the pidfile, signals reach it, clients' bytes are read by it.
  *            Before it reads the first it has given up every privilege for good.
  *   keeper   (daemon/keeper.h) the same executable, which keeps the privilege: makes the socket and the
- *            pidfile, opens TAPs, starts the uplink's process; and removes what it made when the front is gone.
- *   uplink   the role of vmswitchd (daemon/roles.h), where the uplink needs a process. The front is its control.
+ *            pidfile, opens TAPs, starts the uplink's process; and removes what it made when the front is
+ * gone. uplink   the role of vmswitchd (daemon/roles.h), where the uplink needs a process. The front is its
+ * control.
  *
  * Order: lock, socket (bound, listening), uplink, pidfile, on_ready. Whoever connects earlier waits in the
  * backlog. What fails before on_ready ends the program with 1 and its reason, and nothing is left behind.
@@ -26,8 +27,8 @@
 struct front;
 
 struct front_plan {
-    struct network_spec spec; /* 'uplink' as front_choose_uplink() left it */
-    uint32_t uid, gid;        /* what it becomes where it was started as root: never 0 */
+    struct network_spec spec;            /* 'uplink' as front_choose_uplink() left it */
+    uint32_t uid, gid;                   /* what it becomes where it was started as root: never 0 */
     char socket_path[MESSAGE_PATH_SIZE]; /* "": none. Relative to the folder we were started in */
     bool is_datagram;
     uint32_t socket_mode;
@@ -39,9 +40,9 @@ struct front_plan {
 };
 
 struct front_events {
-    /* The network runs, its uplink is up (or it has none), the pidfile is there, privileges are gone; no client
-     * was accepted. 'fd' is the bound socket of the plan, now the callee's, or -1. Returns 0, or -1 with a
-     * sentence in 'why': the program ends with 1. */
+    /* The network runs, its uplink is up (or it has none), the pidfile is there, privileges are gone; no
+     * client was accepted. 'fd' is the bound socket of the plan, now the callee's, or -1. Returns 0, or -1
+     * with a sentence in 'why': the program ends with 1. */
     int (*on_ready)(void *ctx, struct front *front, int fd, const struct uplink_facts *facts, char *why,
                     size_t why_size);
     /* The end begins: close what you have on the loop. May be NULL. */
@@ -50,7 +51,8 @@ struct front_events {
 
 /* Runs the program until its end. Call it once, before anything has been opened but 'kept_fds'. Returns the
  * exit code. 'program' is the name for ps and messages. */
-int front_run(const char *program, const struct front_plan *plan, const struct front_events *events, void *ctx);
+int front_run(const char *program, const struct front_plan *plan, const struct front_events *events,
+              void *ctx);
 
 /* For on_ready and what it sets up. */
 struct network *front_network(struct front *front);
@@ -67,8 +69,8 @@ void front_fail(struct front *front, const char *why);
 bool front_is_role(int argc, char **argv);
 int front_role(const char *program, int argc, char **argv);
 
-/* Sets spec->uplink to what carries its mode: 'wanted' is the value of VMSWITCH_UPLINK ("auto", "tap", "user",
- * "none", "vmnet"; NULL or "": auto). Then checks the whole. Returns 0, or -1 with a sentence. */
+/* Sets spec->uplink to what carries its mode: 'wanted' is the value of VMSWITCH_UPLINK ("auto", "tap",
+ * "user", "none", "vmnet"; NULL or "": auto). Then checks the whole. Returns 0, or -1 with a sentence. */
 int front_choose_uplink(struct network_spec *spec, const char *wanted, char *why, size_t why_size);
 
 /* True if 'value' of an option was given and means something: clients write "" and "<nil>" for "not set". */

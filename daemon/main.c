@@ -43,8 +43,10 @@ static int run_role(const struct options *options)
     if (options->role != ROLE_VMNET && privileges_drop(options->uid, options->gid, why, sizeof(why)) < 0)
         return complain(why, EXIT_FAILED);
     signal(SIGPIPE, SIG_IGN);
-    spawn_restore_name();
+    spawn_restore_name("vmswitchd");
     switch (options->role) {
+    case ROLE_KEEPER:
+        return complain("--role=keeper is not a role of vmswitchd", EXIT_USAGE);
     case ROLE_CONTROL:
         return control_main(ROLE_CHANNEL_FD);
     case ROLE_NETWORK:

@@ -21,7 +21,7 @@
 
 enum { MESSAGE_PROTOCOL = 1, MESSAGE_WHY_SIZE = 256, MESSAGE_PATH_SIZE = 512 };
 
-enum role { ROLE_MONITOR, ROLE_CONTROL, ROLE_NETWORK, ROLE_UPLINK, ROLE_VMNET, ROLE_N };
+enum role { ROLE_MONITOR, ROLE_CONTROL, ROLE_NETWORK, ROLE_UPLINK, ROLE_VMNET, ROLE_KEEPER, ROLE_N };
 
 enum socket_kind { SOCKET_STREAM, SOCKET_DGRAM }; /* <network>[.<port>].stream, .dgram */
 
@@ -130,6 +130,21 @@ struct uplink_report { /* control -> network, uplink -> control: what is known o
     char reason[UPLINK_REASON_SIZE];
 };
 
+/* ---- front end -> its keeper, see daemon/keeper.h ---- */
+
+struct keep_order { /* first of all, before a client is heard; answered by MSG_BOUND */
+    char name[NETWORK_NAME_SIZE];
+    char socket_path[MESSAGE_PATH_SIZE]; /* "": none */
+    enum socket_kind kind;
+    uint32_t mode;
+    uint32_t uid, gid;               /* of the socket file; UINT32_MAX: as it was made */
+    char pidfile[MESSAGE_PATH_SIZE]; /* "": none */
+    uint32_t run_uid, run_gid;       /* of the front and the uplink's process, where the keeper is root */
+    enum network_uplink uplink;
+    struct tap_request tap; /* for uplink tap */
+    int log_level;
+};
+
 /* ---- network, uplink -> control ---- */
 
 enum { DONE_RESTART = 1 }; /* a status of done: only a new process can be so */
@@ -192,6 +207,8 @@ struct fdb_page {
     X(UPLINK_WANTED, 0) /* network -> control: open it, or open it again */                                  \
     X(UPLINK_DATA, 0)   /* control -> uplink: + fd, the other end of the network's */                        \
     X(UPLINK_READY, sizeof(struct uplink_facts))                                                             \
+    X(KEEP, sizeof(struct keep_order)) /* front -> keeper */                                                 \
+    X(PUBLISH, 0)                      /* front -> keeper: write the pidfile; answered by MSG_DONE */        \
     X(DONE, sizeof(struct done))                                                                             \
     X(SNAPSHOT, sizeof(struct network_report))                                                               \
     X(SNAPSHOT_PORTS, sizeof(struct ports_page))                                                             \

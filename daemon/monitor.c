@@ -218,7 +218,7 @@ static int set_up(struct monitor *monitor)
         return complain(why, EXIT_FAILED);
     monitor->sockets = sockets_create(monitor->dir_fd, monitor->hello.runtime_dir);
     monitor->children.hello = monitor->hello;
-    if (!monitor->sockets || spawn_init() < 0)
+    if (!monitor->sockets || spawn_init("vmswitchd") < 0)
         return complain("cannot start: no memory, or /proc is not mounted", EXIT_FAILED);
     return EXIT_OK;
 }

@@ -10,14 +10,17 @@
 
 #include <sys/types.h>
 
-/* Finds out which executable we are; call it first. Returns 0 or a negative errno. */
-int spawn_init(void);
+/* Finds out which executable we are; call it first. 'program', a literal, is what it is called for ps and
+ * pgrep. Returns 0 or a negative errno. */
+int spawn_init(const char *program);
+
+/* What spawn_init() was told. */
+const char *spawn_program(void);
 
 /* Borrows 'channel_fd'. 'argv' as in execv(). Returns 0 and the pid, or a negative errno. */
 int spawn_self(char *const argv[], int channel_fd, pid_t *ret_pid);
 
-/* Called by a role that was started so: names the process for ps and pgrep where starting has lost the name.
- */
-void spawn_restore_name(void);
+/* Called by a role that was started so: names the process where starting has lost the name. */
+void spawn_restore_name(const char *program);
 
 #endif

@@ -14,9 +14,11 @@
 extern char **environ;
 
 static char self[PATH_MAX];
+static const char *self_program = "";
 
-int spawn_init(void)
+int spawn_init(const char *program)
 {
+    self_program = program;
     char found[PATH_MAX];
     uint32_t size = sizeof(found);
     if (_NSGetExecutablePath(found, &size) < 0)
@@ -24,8 +26,14 @@ int spawn_init(void)
     return realpath(found, self) ? 0 : -errno;
 }
 
-void spawn_restore_name(void)
+const char *spawn_program(void)
 {
+    return self_program;
+}
+
+void spawn_restore_name(const char *program)
+{
+    (void)program;
     /* The executable was started by its own path: the name is right. */
 }
 

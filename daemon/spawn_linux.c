@@ -14,14 +14,22 @@ extern char **environ;
  */
 static const char self[] = "/proc/self/exe";
 
-int spawn_init(void)
+static const char *self_program = "";
+
+int spawn_init(const char *program)
 {
+    self_program = program;
     return access(self, X_OK) < 0 ? -errno : 0;
 }
 
-void spawn_restore_name(void)
+const char *spawn_program(void)
 {
-    prctl(PR_SET_NAME, "vmswitchd", 0, 0, 0); /* it is "exe" after /proc/self/exe */
+    return self_program;
+}
+
+void spawn_restore_name(const char *program)
+{
+    prctl(PR_SET_NAME, program, 0, 0, 0); /* it is "exe" after /proc/self/exe */
 }
 
 static int set_actions(posix_spawn_file_actions_t *actions, int channel_fd)

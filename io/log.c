@@ -28,16 +28,23 @@ enum {
 static struct {
     char role[LOG_ROLE_SIZE];
     enum log_level level;
+    enum log_style style;
     uint64_t lost;
 } log_state = {.role = "vmswitchd", .level = LOG_INFO};
 
 static const char *const level_names[] = {"error", "warn", "info", "debug"};
+static const char *const level_tags[] = {"ERROR", "WARN ", "INFO ", "DEBUG"};
 _Static_assert(sizeof level_names / sizeof *level_names == LOG_N_LEVELS, "a name per level");
 
 void log_open(const char *role, enum log_level level)
 {
     (void)snprintf(log_state.role, sizeof log_state.role, "%s", role);
     log_state.level = level;
+}
+
+void log_set_style(enum log_style style)
+{
+    log_state.style = style;
 }
 
 bool log_level_parse(const char *name, enum log_level *ret_level)
@@ -114,6 +121,20 @@ static void format_time(char *text, size_t size)
                    (int)(now.tv_nsec / 1000000));
 }
 
+static int format_line(char *line, size_t size, enum log_level level, const char *prefix, const char *text)
+{
+    const char *role = log_state.role, *colon = role[0] ? ": " : "";
+    char time[48];
+
+    if (log_state.style == LOG_STYLE_BAR)
+        return snprintf(line, size, "%s| %s%s%s%s\n", level_tags[level], role, colon, prefix, text);
+    if (log_state.style == LOG_STYLE_TAGGED)
+        return snprintf(line, size, "%s [%s] %s%s\n", level_tags[level], role[0] ? role : "main", prefix,
+                        text);
+    format_time(time, sizeof time);
+    return snprintf(line, size, "%s %s %s: %s%s\n", time, level_names[level], role, prefix, text);
+}
+
 static void write_line(const char *line, size_t len)
 {
     struct pollfd poll_fd = {.fd = STDERR_FILENO, .events = POLLOUT};
@@ -126,17 +147,15 @@ static void write_line(const char *line, size_t len)
 __attribute__((format(printf, 3, 0))) static void log_line(enum log_level level, const char *prefix,
                                                            const char *format, va_list args)
 {
-    char time[48], text[LOG_TEXT_SIZE], escaped[LOG_LINE_SIZE - 128], line[LOG_LINE_SIZE];
+    char text[LOG_TEXT_SIZE], escaped[LOG_LINE_SIZE - 256], line[LOG_LINE_SIZE];
     int len;
 
     if (level > log_state.level)
         return;
-    format_time(time, sizeof time);
     /* The analyser loses sight of va_start() in the callers. */
     (void)vsnprintf(text, sizeof text, format, args); /* NOLINT(clang-analyzer-valist.Uninitialized) */
     log_escape(text, escaped, sizeof escaped);
-    len = snprintf(line, sizeof line, "%s %s %s: %s%s\n", time, level_names[level], log_state.role, prefix,
-                   escaped);
+    len = format_line(line, sizeof line, level, prefix, escaped);
     if (len < 0)
         return;
     write_line(line, (size_t)len < sizeof line ? (size_t)len : sizeof line - 1);

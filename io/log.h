@@ -11,6 +11,14 @@
 
 enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG, LOG_N_LEVELS };
 
+/* How a line looks. A program that stands in for another writes as that does: its clients look for it. */
+enum log_style {
+    LOG_STYLE_OWN,    /* 2026-03-01T12:00:00.123Z info network lab: text */
+    LOG_STYLE_BAR,    /* INFO | text */
+    LOG_STYLE_TAGGED, /* INFO  [main] text */
+};
+void log_set_style(enum log_style style);
+
 /* 'role' ("control", "network shared", ...) stands in front of each line; copied. */
 void log_open(const char *role, enum log_level level);
 

@@ -113,6 +113,7 @@ static int check_place(int dir_fd, const char *dir, const char *name, char *why,
 
 static int staging_open(struct staging *staging, int dir_fd)
 {
+    struct stat st;
     int r;
     *staging = (struct staging){.dir_fd = dir_fd, .fd = -1, .old_cwd = -1};
     /* One process makes them one at a time; the pid keeps two that share a folder apart. */
@@ -127,6 +128,10 @@ static int staging_open(struct staging *staging, int dir_fd)
     staging->fd = openat(dir_fd, staging->name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (staging->fd < 0)
         return -errno;
+    /* In a folder that is another user's, it may have been swapped for one in which that user can do as he
+     * likes. */
+    if (fstat(staging->fd, &st) < 0 || st.st_uid != geteuid() || (st.st_mode & 0777) != 0700)
+        return -EPERM;
     staging->old_cwd = enter(staging->fd);
     return staging->old_cwd < 0 ? staging->old_cwd : 0;
 }

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import switchd
+from front import Front
 from vm import Traffic, assert_clean
 
 
@@ -108,3 +109,25 @@ def bystanders(daemon, net, folder):
         # However short the test, what it left behind shows in what they send after it.
         time.sleep(max(0.1, begun + 0.3 - time.monotonic()))
         assert_clean(traffic.finish())
+
+
+@pytest.fixture
+def start_front(request, folder):
+    """start_front(program, *argv, env=...): a Front; the network has no uplink unless the environment says so."""
+    def start(program, *argv, env=None, log=None, **more):
+        log = log or folder / f"{program}-{len(start.made)}.log"
+        made = Front(program, *argv, env={"VMSWITCH_UPLINK": "none", **(env or {})}, log=log, **more)
+        start.made.append(made)
+        return made
+
+    start.made = []
+    yield start
+    has_failed = getattr(request.node, "failed_call", False)
+    for made in start.made:
+        if has_failed:
+            request.node.add_report_section("call", f"log of {made.program}", made.log()[-20000:])
+        if made.process.poll() is None and not has_failed:
+            assert made.stop() == 0, made.log()
+        made.end()
+        if not has_failed:
+            made.check_log()

@@ -1,0 +1,80 @@
+/* daemon/front_plan.c - from what clients write to a network that can run here */
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "api/offer.h"
+#include "api/spec_json.h"
+#include "daemon/front.h"
+#include "daemon/roles.h"
+
+bool front_is_set(const char *value)
+{
+    return value && value[0] && strcmp(value, "<nil>") != 0;
+}
+
+void front_make_name(const char *prefix, const char *path, char name[NETWORK_NAME_SIZE])
+{
+    uint32_t hash = 2166136261U; /* FNV-1a */
+    for (; *path; path++)
+        hash = (hash ^ (uint8_t)*path) * 16777619U;
+    snprintf(name, NETWORK_NAME_SIZE, "%s-%08x", prefix, hash);
+}
+
+static int find_uplink(const char *wanted, enum network_uplink *ret_uplink)
+{
+    *ret_uplink = WANT_AUTO;
+    for (int i = 0; front_is_set(wanted) && i < WANT_N; i++) {
+        if (strcmp(wanted, network_uplink_name((enum network_uplink)i)) == 0) {
+            *ret_uplink = (enum network_uplink)i;
+            return 0;
+        }
+    }
+    return front_is_set(wanted) ? -1 : 0;
+}
+
+static enum network_uplink best_uplink(enum network_mode mode)
+{
+    if (vmnet_role_exists())
+        return WANT_VMNET;
+    return mode == MODE_SHARED ? WANT_USER : WANT_TAP;
+}
+
+/* In what the program's users know: modes and addresses are options, the uplink is a variable. */
+static int check(const struct network_spec *spec, char *why, size_t size)
+{
+    struct network_spec checked = *spec;
+    struct spec_error error;
+    /* Both carry any mode here, in place of vmnet; the rules of an API network know them apart. */
+    if (spec->uplink == WANT_TAP || spec->uplink == WANT_NONE)
+        checked.uplink = WANT_AUTO;
+    if (network_spec_check(&checked, &error) == 0)
+        return 0;
+    const char *field = strrchr(error.field, '/');
+    snprintf(why, size, "%s %s", field ? field + 1 : "the network", error.rule);
+    return -1;
+}
+
+int front_choose_uplink(struct network_spec *spec, const char *wanted, char *why, size_t why_size)
+{
+    const char *refusal = NULL;
+    if (find_uplink(wanted, &spec->uplink) < 0) {
+        char shown[40];
+        snprintf(why, why_size, "VMSWITCH_UPLINK=%s: choose auto, tap, user, none or vmnet",
+                 log_escape(wanted, shown, sizeof(shown)));
+        return -1;
+    }
+    if (spec->uplink == WANT_AUTO)
+        spec->uplink = best_uplink(spec->mode);
+    if (spec->uplink == WANT_USER && spec->mode != MODE_SHARED)
+        refusal = "it goes with shared mode only; choose tap or none";
+    else if (spec->uplink == WANT_VMNET && !vmnet_role_exists())
+        refusal = "vmnet exists on macOS only; choose tap, user or none";
+    else if (spec->uplink != WANT_NONE)
+        refusal = offer_refusal_of_uplink(spec->uplink);
+    if (refusal) {
+        snprintf(why, why_size, "VMSWITCH_UPLINK=%s: %s", network_uplink_name(spec->uplink), refusal);
+        return -1;
+    }
+    return check(spec, why, why_size);
+}

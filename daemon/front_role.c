@@ -1,0 +1,48 @@
+/* daemon/front_role.c - the processes that a front end starts of its own executable */
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "daemon/front.h"
+#include "daemon/keeper.h"
+#include "daemon/options.h"
+#include "daemon/privileges.h"
+#include "daemon/roles.h"
+#include "daemon/spawn.h"
+
+bool front_is_role(int argc, char **argv)
+{
+    return argc > 1 && strncmp(argv[1], "--role=", strlen("--role=")) == 0;
+}
+
+static int complain(const char *program, const char *why)
+{
+    fprintf(stderr, "%s: %s\n", program, why);
+    return EXIT_FAILED;
+}
+
+int front_role(const char *program, int argc, char **argv)
+{
+    char why[MESSAGE_WHY_SIZE];
+    struct options options;
+    struct stat st;
+    if (options_parse(&options, argc, argv, why, sizeof(why)) < 0)
+        return complain(program, why);
+    if (fstat(ROLE_CHANNEL_FD, &st) < 0 || !S_ISSOCK(st.st_mode))
+        return complain(program, "--role is for the program's own use");
+    signal(SIGPIPE, SIG_IGN);
+    spawn_restore_name(program);
+    switch (options.role) {
+    case ROLE_KEEPER:
+        return keeper_main(program, ROLE_CHANNEL_FD);
+    case ROLE_VMNET:
+        return vmnet_main(ROLE_CHANNEL_FD, options.uid, options.gid);
+    case ROLE_UPLINK:
+        if (privileges_drop(options.uid, options.gid, why, sizeof(why)) < 0)
+            return complain(program, why);
+        return uplink_main(ROLE_CHANNEL_FD);
+    default:
+        return complain(program, "it has no such role");
+    }
+}
