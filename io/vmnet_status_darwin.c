@@ -17,6 +17,7 @@ static const struct meaning {
      "the Mac has no such interface to bridge to; GET /v1/interfaces lists them"},
     {VMNET_STATUS_NO_HANDLE, true,
      "no handle and no reason given, which is a failure (1001); it is tried again"},
+    {VMNET_STATUS_NO_OBJECTS, false, "this macOS has no network objects; update to macOS 26"},
     /* At boot it fails so until the system's own services run, and so does a subnet that is taken. */
     {VMNET_FAILURE, true,
      "failure (1001): is its subnet in use, or is it too early after boot? It is tried again"},

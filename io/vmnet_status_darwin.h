@@ -12,6 +12,7 @@ enum {
     VMNET_STATUS_SILENT = 1,       /* it said nothing in time */
     VMNET_STATUS_NO_INTERFACE = 2, /* there is none of that name to bridge to */
     VMNET_STATUS_NO_HANDLE = 3,    /* a start without a handle, whose handler has said nothing */
+    VMNET_STATUS_NO_OBJECTS = 4,   /* no network objects before macOS 26 */
 };
 
 /* A sentence with a next step: 'what' failed ("vmnet did not start"), with 'status'. */

@@ -24,6 +24,7 @@ struct dispatch_queue_s {
     pthread_cond_t changed;
     struct item *first, **end;
     int refs, n_suspended;
+    bool is_concurrent;
     char label[64];
 };
 
@@ -86,7 +87,6 @@ static void *run_queue(void *arg)
 
 dispatch_queue_t dispatch_queue_create(const char *label, dispatch_queue_attr_t attr)
 {
-    (void)attr;
     dispatch_queue_t queue = calloc(1, sizeof(*queue));
     if (!queue)
         return NULL;
@@ -94,6 +94,7 @@ dispatch_queue_t dispatch_queue_create(const char *label, dispatch_queue_attr_t 
     pthread_cond_init(&queue->changed, NULL);
     queue->end = &queue->first;
     queue->refs = 1;
+    queue->is_concurrent = attr == DISPATCH_QUEUE_CONCURRENT;
     snprintf(queue->label, sizeof(queue->label), "%s", label);
     return start_thread(run_queue, queue);
 }
@@ -194,4 +195,9 @@ bool fake_dispatch_is_on(dispatch_queue_t queue)
 bool fake_dispatch_is_on_any(void)
 {
     return current != NULL;
+}
+
+bool fake_dispatch_is_on_concurrent(void)
+{
+    return current && current->is_concurrent;
 }

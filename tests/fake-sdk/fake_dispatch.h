@@ -12,5 +12,7 @@ int fake_dispatch_alive(void);
 bool fake_dispatch_is_on(dispatch_queue_t queue);
 /* True if the calling thread is a queue's. */
 bool fake_dispatch_is_on_any(void);
+/* True if the calling thread is a concurrent queue's. */
+bool fake_dispatch_is_on_concurrent(void);
 
 #endif

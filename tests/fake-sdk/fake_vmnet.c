@@ -8,6 +8,7 @@
 
 #include "tests/fake-sdk/blocks.h"
 #include "tests/fake-sdk/fake_dispatch.h"
+#include "tests/fake-sdk/fake_network.h"
 #include "tests/fake-sdk/fake_xpc.h"
 
 enum { KERNEL_QUEUE = 1024, CALL_BYTES = 256 * 1024, INTERFACES_MAX = 64 };
@@ -33,6 +34,7 @@ KEY(enable_isolation);
 extern const char *vmnet_read_max_packets_key, *vmnet_write_max_packets_key;
 KEY(read_max_packets);
 KEY(write_max_packets);
+static const char network_mtu_key[] = "fake_network_mtu"; /* of a start on a network object */
 static const char estimated_key[] = "fake_estimated_packets_available";
 
 struct packet {
@@ -64,6 +66,8 @@ static vmnet_return_t lost; /* 0: not */
 static fake_host *host;
 static void *host_ctx;
 static fake_running *running;
+static fake_stopped *stopped;
+static void *stopped_ctx;
 static xpc_object_t last_desc;
 static struct {
     dispatch_queue_t queue;
@@ -100,7 +104,7 @@ static void *find_key(const char *symbol)
         return &vmnet_read_max_packets_key;
     if (!is_old && strcmp(symbol, "vmnet_write_max_packets_key") == 0)
         return &vmnet_write_max_packets_key;
-    return NULL;
+    return fake_network_find(symbol);
 }
 
 /* Linked with --wrap=dlsym. The sanitizers' runtimes call it too, before they are ready for anything. */
@@ -109,8 +113,10 @@ void *__wrap_dlsym(void *handle, const char *symbol);
 __attribute__((disable_sanitizer_instrumentation, no_sanitize("address", "undefined", "thread"))) void *
 __wrap_dlsym(void *handle, const char *symbol)
 {
-    const bool is_key = symbol[0] == 'v' && symbol[1] == 'm' && symbol[2] == 'n' && symbol[3] == 'e';
-    return is_key ? find_key(symbol) : __real_dlsym(handle, symbol);
+    const bool is_vmnet = symbol[0] == 'v' && symbol[1] == 'm' && symbol[2] == 'n' && symbol[3] == 'e';
+    const bool is_xpc = symbol[0] == 'x' && symbol[1] == 'p' && symbol[2] == 'c' && symbol[3] == '_';
+    const bool is_cf = symbol[0] == 'C' && symbol[1] == 'F' && symbol[2] == 'R' && symbol[3] == 'e';
+    return is_vmnet || is_xpc || is_cf ? find_key(symbol) : __real_dlsym(handle, symbol);
 }
 
 /* ---- frames ---- */
@@ -237,6 +243,8 @@ static bool is_valid(xpc_object_t desc)
                             fake_xpc_has(desc, vmnet_end_address_key) +
                             fake_xpc_has(desc, vmnet_subnet_mask_key);
     const bool has_identifier = fake_xpc_has(desc, vmnet_network_identifier_key);
+    if (fake_xpc_has(desc, network_mtu_key)) /* addresses, mode and MTU are the network's */
+        return mode == 0 && n_addresses == 0 && !nic && !has_identifier && !fake_xpc_has(desc, vmnet_mtu_key);
     if (mode < VMNET_HOST_MODE || mode > VMNET_BRIDGED_MODE || (n_addresses != 0 && n_addresses != 3))
         return false;
     if (mode == VMNET_BRIDGED_MODE)
@@ -260,7 +268,8 @@ static xpc_object_t make_param(xpc_object_t desc)
 {
     xpc_object_t param = xpc_dictionary_create(NULL, NULL, 0);
     const uint64_t mode = xpc_dictionary_get_uint64(desc, vmnet_operation_mode_key);
-    const uint64_t mtu = xpc_dictionary_get_uint64(desc, vmnet_mtu_key);
+    const bool has_network = fake_xpc_has(desc, network_mtu_key);
+    const uint64_t mtu = xpc_dictionary_get_uint64(desc, has_network ? network_mtu_key : vmnet_mtu_key);
     const unsigned char *id = xpc_dictionary_get_uuid(desc, vmnet_interface_id_key);
     char mac[32];
     snprintf(mac, sizeof(mac), "5e:%02x:%02x:%02x:%02x:%02x", id ? id[0] : 0, id ? id[1] : 0, id ? id[2] : 0,
@@ -272,7 +281,7 @@ static xpc_object_t make_param(xpc_object_t desc)
         xpc_dictionary_set_uint64(param, vmnet_read_max_packets_key, packets_max());
         xpc_dictionary_set_uint64(param, vmnet_write_max_packets_key, packets_max());
     }
-    if (mode == VMNET_BRIDGED_MODE || fake_xpc_has(desc, vmnet_network_identifier_key))
+    if (has_network || mode == VMNET_BRIDGED_MODE || fake_xpc_has(desc, vmnet_network_identifier_key))
         return param;
     const bool is_shared = mode == VMNET_SHARED_MODE;
     copy_string(param, desc, vmnet_start_address_key, is_shared ? "192.168.64.1" : "192.168.128.1");
@@ -360,6 +369,20 @@ static interface_ref begin(xpc_object_t desc, dispatch_queue_t queue,
     return interface;
 }
 
+interface_ref fake_vmnet_start_on_network(xpc_object_t desc, uint32_t mtu, dispatch_queue_t queue,
+                                          vmnet_start_interface_completion_handler_t handler)
+{
+    xpc_object_t all = xpc_dictionary_create(NULL, NULL, 0);
+    xpc_dictionary_apply(desc, ^bool(const char *key, xpc_object_t value) {
+      xpc_dictionary_set_value(all, key, value);
+      return true;
+    });
+    xpc_dictionary_set_uint64(all, network_mtu_key, mtu);
+    interface_ref interface = vmnet_start_interface(all, queue, handler);
+    xpc_release(all);
+    return interface;
+}
+
 interface_ref vmnet_start_interface(xpc_object_t desc, dispatch_queue_t queue,
                                     vmnet_start_interface_completion_handler_t handler)
 {
@@ -398,7 +421,12 @@ static void answer_stop(dispatch_queue_t queue, vmnet_interface_completion_handl
       counts.stops++;
       Block_release(interface->callback);
       interface->callback = NULL;
+      fake_stopped *told = stopped;
+      void *ctx = stopped_ctx;
+      stopped = NULL;
       pthread_mutex_unlock(&lock);
+      if (told)
+          told(ctx);
       handler(VMNET_SUCCESS);
       Block_release(handler);
       dispatch_release(queue);
@@ -627,6 +655,14 @@ void fake_vmnet_on_running(fake_running *on_running)
 {
     pthread_mutex_lock(&lock);
     running = on_running;
+    pthread_mutex_unlock(&lock);
+}
+
+void fake_vmnet_on_stop(fake_stopped *on_stopped, void *ctx)
+{
+    pthread_mutex_lock(&lock);
+    stopped = on_stopped;
+    stopped_ctx = ctx;
     pthread_mutex_unlock(&lock);
 }
 

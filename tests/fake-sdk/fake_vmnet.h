@@ -82,6 +82,13 @@ void fake_vmnet_set_host(fake_host *host, void *ctx);
 typedef void fake_running(xpc_object_t param);
 void fake_vmnet_on_running(fake_running *on_running);
 
+/* fake_network.c: as vmnet_start_interface(), on a network with that MTU; and what the next stop is told to.
+ */
+interface_ref fake_vmnet_start_on_network(xpc_object_t desc, uint32_t mtu, dispatch_queue_t queue,
+                                          vmnet_start_interface_completion_handler_t handler);
+typedef void fake_stopped(void *ctx);
+void fake_vmnet_on_stop(fake_stopped *on_stopped, void *ctx);
+
 /* The last start's dictionary, borrowed until the next; NULL: none. */
 xpc_object_t fake_vmnet_desc(void);
 

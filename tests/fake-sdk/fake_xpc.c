@@ -1,57 +1,88 @@
-/* tests/fake-sdk/fake_xpc.c - dictionaries of plain values and arrays of strings
+/* tests/fake-sdk/fake_xpc.c - the values
  *
  * Reading as another type than was stored gives nothing, as XPC does it. Using or releasing what has been
  * freed is for AddressSanitizer to find.
  */
 #include "tests/fake-sdk/fake_xpc.h"
 
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <xpc/xpc.h>
+#include <unistd.h>
 
-enum { ENTRIES_MAX = 32, TEXT_SIZE = 64 };
-enum type { TYPE_UINT64, TYPE_BOOL, TYPE_STRING, TYPE_UUID };
+#include "tests/fake-sdk/fake_xpc_internal.h"
 
-struct entry {
-    char key[TEXT_SIZE];
-    enum type type;
-    uint64_t number;
-    char text[TEXT_SIZE];
-    unsigned char uuid[16];
-};
+const struct _xpc_type_s _xpc_type_dictionary = {"dictionary"}, _xpc_type_array = {"array"},
+                         _xpc_type_connection = {"connection"}, _xpc_type_error = {"error"},
+                         _xpc_type_bool = {"bool"}, _xpc_type_int64 = {"int64"},
+                         _xpc_type_uint64 = {"uint64"}, _xpc_type_string = {"string"},
+                         _xpc_type_uuid = {"uuid"}, _xpc_type_data = {"data"}, _xpc_type_fd = {"fd"};
 
-struct object {
-    atomic_int refs;
-    size_t n;
-    struct entry entries[ENTRIES_MAX];
-};
+struct _xpc_dictionary_s _xpc_error_connection_invalid = {.object = {.type = &_xpc_type_error}};
+struct _xpc_dictionary_s _xpc_error_connection_interrupted = {.object = {.type = &_xpc_type_error}};
 
 static atomic_int n_alive;
 
-static struct object *create(void)
+void fake_xpc_misuse(const char *what)
 {
-    struct object *object = calloc(1, sizeof(*object));
-    if (!object)
-        abort();
+    fprintf(stderr, "fake-sdk: xpc: %s\n", what);
+    abort();
+}
+
+void fake_object_init(struct fake_object *object, xpc_type_t type, void (*destroy)(void *object))
+{
+    object->type = type;
+    object->destroy = destroy;
     atomic_init(&object->refs, 1);
     atomic_fetch_add(&n_alive, 1);
-    return object;
+}
+
+static void destroy_value(void *object)
+{
+    struct _xpc_dictionary_s *value = object;
+    for (size_t i = 0; i < value->n; i++) {
+        free(value->entries[i].key);
+        xpc_release(value->entries[i].value);
+    }
+    if (value->fd >= 0)
+        close(value->fd);
+    if (value->remote)
+        xpc_release(value->remote);
+    free(value->entries);
+    free(value->bytes);
+    free(value);
+}
+
+struct _xpc_dictionary_s *fake_xpc_new(xpc_type_t type)
+{
+    struct _xpc_dictionary_s *value = calloc(1, sizeof(*value));
+    if (!value)
+        abort();
+    fake_object_init(&value->object, type, destroy_value);
+    value->fd = -1;
+    return value;
 }
 
 xpc_object_t xpc_retain(xpc_object_t object)
 {
-    atomic_fetch_add(&((struct object *)object)->refs, 1);
+    struct fake_object *counted = object;
+    if (counted->destroy)
+        atomic_fetch_add(&counted->refs, 1);
     return object;
 }
 
 void xpc_release(xpc_object_t object)
 {
-    if (atomic_fetch_sub(&((struct object *)object)->refs, 1) > 1)
+    struct fake_object *counted = object;
+    if (!counted->destroy || atomic_fetch_sub(&counted->refs, 1) > 1)
         return;
-    free(object);
+    counted->destroy(object);
     atomic_fetch_sub(&n_alive, 1);
+}
+
+xpc_type_t xpc_get_type(xpc_object_t object)
+{
+    return ((struct fake_object *)object)->type;
 }
 
 int fake_xpc_alive(void)
@@ -59,30 +90,63 @@ int fake_xpc_alive(void)
     return atomic_load(&n_alive);
 }
 
-static struct entry *find(struct object *object, const char *key)
+/* ---- plain values ---- */
+
+static xpc_object_t new_number(xpc_type_t type, uint64_t number)
 {
-    for (size_t i = 0; i < object->n; i++)
-        if (strcmp(object->entries[i].key, key) == 0)
-            return &object->entries[i];
+    struct _xpc_dictionary_s *value = fake_xpc_new(type);
+    value->number = number;
+    return value;
+}
+
+static xpc_object_t new_bytes(xpc_type_t type, const void *bytes, size_t len)
+{
+    struct _xpc_dictionary_s *value = fake_xpc_new(type);
+    value->len = len;
+    value->bytes = calloc(1, len + 1);
+    if (!value->bytes)
+        abort();
+    if (len > 0)
+        memcpy(value->bytes, bytes, len);
+    return value;
+}
+
+/* ---- dictionaries ---- */
+
+static struct fake_entry *find(const struct _xpc_dictionary_s *dictionary, const char *key)
+{
+    for (size_t i = 0; i < dictionary->n; i++)
+        if (dictionary->entries[i].key && strcmp(dictionary->entries[i].key, key) == 0)
+            return &dictionary->entries[i];
     return NULL;
 }
 
-static struct entry *set(struct object *object, const char *key, enum type type)
+static struct fake_entry *append(struct _xpc_dictionary_s *to)
 {
-    struct entry *entry = find(object, key);
-    if (!entry && object->n == ENTRIES_MAX)
+    to->entries = realloc(to->entries, (to->n + 1) * sizeof(*to->entries));
+    if (!to->entries)
         abort();
-    if (!entry)
-        entry = &object->entries[object->n++];
-    *entry = (struct entry){.type = type};
-    snprintf(entry->key, sizeof(entry->key), "%s", key);
-    return entry;
+    to->entries[to->n] = (struct fake_entry){.key = NULL};
+    return &to->entries[to->n++];
 }
 
-static const struct entry *get(xpc_object_t object, const char *key, enum type type)
+/* Takes the value's reference. */
+static void put(xpc_object_t dictionary, const char *key, xpc_object_t value)
 {
-    const struct entry *entry = find(object, key);
-    return entry && entry->type == type ? entry : NULL;
+    struct fake_entry *entry = find(dictionary, key);
+    if (entry) {
+        xpc_release(entry->value);
+    } else {
+        entry = append(dictionary);
+        entry->key = strdup(key);
+    }
+    entry->value = value;
+}
+
+static const struct _xpc_dictionary_s *get(xpc_object_t dictionary, const char *key, xpc_type_t type)
+{
+    const struct fake_entry *entry = find(dictionary, key);
+    return entry && xpc_get_type(entry->value) == type ? entry->value : NULL;
 }
 
 bool fake_xpc_has(xpc_object_t dictionary, const char *key)
@@ -90,85 +154,176 @@ bool fake_xpc_has(xpc_object_t dictionary, const char *key)
     return find(dictionary, key) != NULL;
 }
 
-/* ---- dictionaries ---- */
-
 xpc_object_t xpc_dictionary_create(const char *const *keys, xpc_object_t const *values, size_t count)
 {
-    (void)keys;
-    (void)values;
-    if (count > 0)
-        abort(); /* nobody needs it */
-    return create();
+    struct _xpc_dictionary_s *dictionary = fake_xpc_new(XPC_TYPE_DICTIONARY);
+    for (size_t i = 0; i < count; i++)
+        xpc_dictionary_set_value(dictionary, keys[i], values[i]);
+    return dictionary;
+}
+
+xpc_object_t xpc_dictionary_create_reply(xpc_object_t original)
+{
+    const struct _xpc_dictionary_s *message = original;
+    if (!message->remote || !message->reply_id)
+        return NULL;
+    struct _xpc_dictionary_s *reply = fake_xpc_new(XPC_TYPE_DICTIONARY);
+    reply->reply_id = message->reply_id;
+    return reply;
+}
+
+void xpc_dictionary_set_value(xpc_object_t dictionary, const char *key, xpc_object_t value)
+{
+    put(dictionary, key, xpc_retain(value));
 }
 
 void xpc_dictionary_set_uint64(xpc_object_t dictionary, const char *key, uint64_t value)
 {
-    set(dictionary, key, TYPE_UINT64)->number = value;
+    put(dictionary, key, new_number(XPC_TYPE_UINT64, value));
+}
+
+void xpc_dictionary_set_int64(xpc_object_t dictionary, const char *key, int64_t value)
+{
+    put(dictionary, key, new_number(XPC_TYPE_INT64, (uint64_t)value));
 }
 
 void xpc_dictionary_set_bool(xpc_object_t dictionary, const char *key, bool value)
 {
-    set(dictionary, key, TYPE_BOOL)->number = value;
+    put(dictionary, key, new_number(XPC_TYPE_BOOL, value));
 }
 
 void xpc_dictionary_set_string(xpc_object_t dictionary, const char *key, const char *value)
 {
-    struct entry *entry = set(dictionary, key, TYPE_STRING);
-    snprintf(entry->text, sizeof(entry->text), "%s", value);
+    put(dictionary, key, new_bytes(XPC_TYPE_STRING, value, strlen(value)));
 }
 
 void xpc_dictionary_set_uuid(xpc_object_t dictionary, const char *key, const unsigned char uuid[16])
 {
-    memcpy(set(dictionary, key, TYPE_UUID)->uuid, uuid, 16);
+    put(dictionary, key, new_bytes(XPC_TYPE_UUID, uuid, 16));
+}
+
+void xpc_dictionary_set_data(xpc_object_t dictionary, const char *key, const void *bytes, size_t length)
+{
+    put(dictionary, key, new_bytes(XPC_TYPE_DATA, bytes, length));
+}
+
+void xpc_dictionary_set_fd(xpc_object_t dictionary, const char *key, int fd)
+{
+    struct _xpc_dictionary_s *value = fake_xpc_new(XPC_TYPE_FD);
+    value->fd = dup(fd);
+    if (value->fd < 0)
+        fake_xpc_misuse("a descriptor that is none");
+    put(dictionary, key, value);
+}
+
+xpc_object_t xpc_dictionary_get_value(xpc_object_t dictionary, const char *key)
+{
+    const struct fake_entry *entry = find(dictionary, key);
+    return entry ? entry->value : NULL;
 }
 
 uint64_t xpc_dictionary_get_uint64(xpc_object_t dictionary, const char *key)
 {
-    const struct entry *entry = get(dictionary, key, TYPE_UINT64);
-    return entry ? entry->number : 0;
+    const struct _xpc_dictionary_s *value = get(dictionary, key, XPC_TYPE_UINT64);
+    return value ? value->number : 0;
+}
+
+int64_t xpc_dictionary_get_int64(xpc_object_t dictionary, const char *key)
+{
+    const struct _xpc_dictionary_s *value = get(dictionary, key, XPC_TYPE_INT64);
+    return value ? (int64_t)value->number : 0;
 }
 
 bool xpc_dictionary_get_bool(xpc_object_t dictionary, const char *key)
 {
-    const struct entry *entry = get(dictionary, key, TYPE_BOOL);
-    return entry && entry->number;
+    const struct _xpc_dictionary_s *value = get(dictionary, key, XPC_TYPE_BOOL);
+    return value && value->number;
 }
 
 const char *xpc_dictionary_get_string(xpc_object_t dictionary, const char *key)
 {
-    const struct entry *entry = get(dictionary, key, TYPE_STRING);
-    return entry ? entry->text : NULL;
+    const struct _xpc_dictionary_s *value = get(dictionary, key, XPC_TYPE_STRING);
+    return value ? (const char *)value->bytes : NULL;
 }
 
 const unsigned char *xpc_dictionary_get_uuid(xpc_object_t dictionary, const char *key)
 {
-    const struct entry *entry = get(dictionary, key, TYPE_UUID);
-    return entry ? entry->uuid : NULL;
+    const struct _xpc_dictionary_s *value = get(dictionary, key, XPC_TYPE_UUID);
+    return value ? value->bytes : NULL;
+}
+
+const void *xpc_dictionary_get_data(xpc_object_t dictionary, const char *key, size_t *length)
+{
+    const struct _xpc_dictionary_s *value = get(dictionary, key, XPC_TYPE_DATA);
+    if (value && length)
+        *length = value->len;
+    return value ? value->bytes : NULL;
+}
+
+int xpc_dictionary_dup_fd(xpc_object_t dictionary, const char *key)
+{
+    const struct _xpc_dictionary_s *value = get(dictionary, key, XPC_TYPE_FD);
+    return value ? dup(value->fd) : -1;
+}
+
+size_t xpc_dictionary_get_count(xpc_object_t dictionary)
+{
+    return ((struct _xpc_dictionary_s *)dictionary)->n;
+}
+
+bool xpc_dictionary_apply(xpc_object_t dictionary, bool (^applier)(const char *key, xpc_object_t value))
+{
+    const struct _xpc_dictionary_s *all = dictionary;
+    for (size_t i = 0; i < all->n; i++)
+        if (!applier(all->entries[i].key, all->entries[i].value))
+            return false;
+    return true;
+}
+
+xpc_connection_t xpc_dictionary_get_remote_connection(xpc_object_t dictionary)
+{
+    return ((struct _xpc_dictionary_s *)dictionary)->remote;
 }
 
 /* ---- arrays ---- */
 
 xpc_object_t xpc_array_create(xpc_object_t const *objects, size_t count)
 {
-    return xpc_dictionary_create(NULL, objects, count);
+    xpc_object_t array = fake_xpc_new(XPC_TYPE_ARRAY);
+    for (size_t i = 0; i < count; i++)
+        xpc_array_append_value(array, objects[i]);
+    return array;
+}
+
+void xpc_array_append_value(xpc_object_t array, xpc_object_t value)
+{
+    append(array)->value = xpc_retain(value);
 }
 
 void xpc_array_set_string(xpc_object_t array, size_t index, const char *string)
 {
-    char key[TEXT_SIZE];
     if (index != XPC_ARRAY_APPEND)
         abort();
-    snprintf(key, sizeof(key), "%zu", ((struct object *)array)->n);
-    xpc_dictionary_set_string(array, key, string);
+    append(array)->value = new_bytes(XPC_TYPE_STRING, string, strlen(string));
 }
 
 size_t xpc_array_get_count(xpc_object_t array)
 {
-    return ((struct object *)array)->n;
+    return ((struct _xpc_dictionary_s *)array)->n;
+}
+
+xpc_object_t xpc_array_get_value(xpc_object_t array, size_t index)
+{
+    const struct _xpc_dictionary_s *all = array;
+    if (index >= all->n)
+        fake_xpc_misuse("an index that the array does not have");
+    return all->entries[index].value;
 }
 
 const char *xpc_array_get_string(xpc_object_t array, size_t index)
 {
-    const struct object *object = array;
-    return index < object->n ? object->entries[index].text : NULL;
+    const struct _xpc_dictionary_s *all = array;
+    if (index >= all->n || xpc_get_type(all->entries[index].value) != XPC_TYPE_STRING)
+        return NULL;
+    return (const char *)((struct _xpc_dictionary_s *)all->entries[index].value)->bytes;
 }

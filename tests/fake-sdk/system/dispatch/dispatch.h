@@ -10,6 +10,7 @@ typedef void (^dispatch_block_t)(void);
 typedef uint64_t dispatch_time_t;
 
 #define DISPATCH_QUEUE_SERIAL ((dispatch_queue_attr_t)0)
+#define DISPATCH_QUEUE_CONCURRENT ((dispatch_queue_attr_t)1) /* still one block at a time here */
 #define DISPATCH_TIME_NOW ((dispatch_time_t)0)
 #define NSEC_PER_MSEC 1000000ull
 
