@@ -132,7 +132,7 @@ int spec_refuse(struct spec_error *error, const char *field, const char *format,
 static int check_uplink(const struct network_spec *spec, struct spec_error *error)
 {
     const char *mode = network_mode_name(spec->mode), *uplink = network_uplink_name(spec->uplink);
-    const char *why = offer_refusal_of_mode(spec->mode);
+    const char *why = offer_refusal_of_uplink(spec->uplink);
 
     if (!fits[spec->mode][spec->uplink]) {
         char list[64] = "";
@@ -144,9 +144,6 @@ static int check_uplink(const struct network_spec *spec, struct spec_error *erro
         return spec_refuse(error, "/uplink", "\"%s\" does not go with \"mode\": \"%s\", which takes %s",
                            uplink, mode, list);
     }
-    if (why)
-        return spec_refuse(error, "/mode", "\"%s\" cannot be had: %s", mode, why);
-    why = offer_refusal_of_uplink(spec->uplink);
     if (why)
         return spec_refuse(error, "/uplink", "\"%s\" cannot be had: %s", uplink, why);
     if (spec->mode == MODE_BRIDGED && !spec->interface[0])

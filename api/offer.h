@@ -1,4 +1,4 @@
-/* api/offer.h - which modes and uplinks this platform has: the only place of api/ that knows the system */
+/* api/offer.h - which uplinks this platform has: the only place of api/ that knows the system */
 #ifndef API_OFFER_H
 #define API_OFFER_H
 
@@ -6,7 +6,6 @@
 #include "io/vmnet_features.h"
 
 /* NULL if there is one here, else a sentence that says why not. */
-const char *offer_refusal_of_mode(enum network_mode mode);
 const char *offer_refusal_of_uplink(enum network_uplink uplink);
 
 /* NULL if this system's vmnet has it, else the name of the oldest system that does: "macOS 26". */

@@ -2,12 +2,6 @@
 
 #include <stddef.h>
 
-const char *offer_refusal_of_mode(enum network_mode mode)
-{
-    (void)mode;
-    return NULL;
-}
-
 const char *offer_refusal_of_uplink(enum network_uplink uplink)
 {
     return uplink == WANT_TAP ? "TAP devices exist on Linux only" : NULL;

@@ -2,11 +2,6 @@
 
 #include <stddef.h>
 
-const char *offer_refusal_of_mode(enum network_mode mode)
-{
-    return mode == MODE_BRIDGED ? "bridged networks are not available on Linux yet" : NULL;
-}
-
 const char *offer_refusal_of_uplink(enum network_uplink uplink)
 {
     return uplink == WANT_VMNET ? "vmnet exists on macOS only" : NULL;

@@ -4,10 +4,16 @@
 
 #include "io/uplink.h"
 
-enum { BRIDGES_MAX = 64 };
+enum { BRIDGES_MAX = 256, BRIDGE_TYPE_SIZE = 16 };
 
-/* Returns how many there are, -ENOTSUP where the system has no say (then any interface may do), or another
- * negative errno. May block: not for a loop's thread. */
-int bridges_list(char ret_names[BRIDGES_MAX][UPLINK_IFNAME_SIZE]);
+struct bridge {
+    char name[UPLINK_IFNAME_SIZE];
+    char type[BRIDGE_TYPE_SIZE]; /* Linux: "bridge" and "ovs" take a TAP; "ethernet", "tap", "veth", "vlan"
+                                    and what else the kernel calls them do not. "": the system does not say */
+};
+
+/* Returns how many there are, at most BRIDGES_MAX, or a negative errno. May block: not for a loop's thread
+ * where there is vmnet. */
+int bridges_list(struct bridge ret_bridges[BRIDGES_MAX]);
 
 #endif

@@ -288,7 +288,7 @@ static void add_addresses(struct table *table, const json_t *addresses)
     size_t n = json_array_size(addresses), len = 0;
 
     for (size_t i = 0; i < n && i < ADDRESSES_SHOWN; i++)
-        len += (size_t)snprintf(text + len, sizeof text - len, "%s%.17s", i ? "," : "",
+        len += (size_t)snprintf(text + len, sizeof text - len, "%s%.45s", i ? "," : "",
                                 json_is_string(json_array_get(addresses, i))
                                     ? json_string_value(json_array_get(addresses, i))
                                     : "-");
@@ -375,7 +375,7 @@ static void add_choice(struct table *table, const json_t *object, const char *ke
 
 void cli_print_interfaces(const json_t *answer)
 {
-    static const char *const headers[] = {"NAME", "STATE", "BRIDGING", NULL};
+    static const char *const headers[] = {"NAME", "TYPE", "STATE", "BRIDGING", "ADDRESSES", NULL};
     const json_t *list = list_of(answer, "interfaces");
     struct table table;
 
@@ -383,8 +383,10 @@ void cli_print_interfaces(const json_t *answer)
     for (size_t i = 0; i < json_array_size(list); i++) {
         const json_t *interface = json_array_get(list, i);
         add_text(&table, interface, "name");
+        add_text(&table, interface, "type");
         add_choice(&table, interface, "up", "up", "down");
         add_choice(&table, interface, "allowed", "allowed", "not allowed");
+        add_addresses(&table, json_object_get(interface, "addresses"));
     }
     table_print(&table);
 }

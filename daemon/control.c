@@ -34,11 +34,8 @@ int control_resolve_uplink(const struct control *control, const struct network_s
     *ret_error = (struct spec_error){.field = "/uplink"};
     if (want == WANT_TAP && !control->hello.is_root)
         snprintf(ret_error->rule, sizeof(ret_error->rule),
-                 "a tap uplink needs a vmswitchd that was started as root; this one was not: use mode shared "
-                 "or internal");
-    else if (spec->mode == MODE_BRIDGED && !vmnet_role_exists())
-        snprintf(ret_error->rule, sizeof(ret_error->rule),
-                 "mode bridged is not available on this system yet");
+                 "\"tap\" needs a vmswitchd that was started as root, which this one was not: take \"mode\": "
+                 "\"shared\" with \"uplink\": \"user\", or \"mode\": \"internal\"");
     else if (want == WANT_VMNET && !vmnet_role_exists())
         snprintf(ret_error->rule, sizeof(ret_error->rule),
                  "the vmnet uplink is not available on this system");
@@ -222,6 +219,18 @@ static void stop_orphans(struct control *control)
     }
 }
 
+/* Before anything is heard of a client: what comes later, the monitor does not believe. */
+static void send_bridges(struct control *control)
+{
+    struct bridge_list list = {.n = 0};
+    for (uint32_t i = 0; i < control->config.n_bridged_interfaces; i++)
+        memcpy(list.names[list.n++], control->config.bridged_interfaces[i], NETWORK_IFNAME_SIZE);
+    for (uint32_t i = 0; i < control->config.n_networks && list.n < BRIDGED_MAX; i++)
+        if (control->config.networks[i].spec.interface[0])
+            memcpy(list.names[list.n++], control->config.networks[i].spec.interface, NETWORK_IFNAME_SIZE);
+    channel_uv_send(control->monitor, MSG_BRIDGES, 0, &list, sizeof(list), -1);
+}
+
 static void begin(struct control *control)
 {
     int r;
@@ -230,6 +239,7 @@ static void begin(struct control *control)
         end(control, EXIT_CONFIG);
         return;
     }
+    send_bridges(control);
     if (load_state(control) < 0) {
         end(control, EXIT_FAILED);
         return;

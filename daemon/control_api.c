@@ -329,6 +329,12 @@ static void make_network(struct control *control, const struct network_spec *spe
     managed_start(m);
 }
 
+/* A network that is so already is left alone, whatever the host has come to since. */
+static bool refuse_host(const struct managed *m, const struct network_spec *spec, struct api_call *call)
+{
+    return !(m && specs_are_equal(&m->spec, spec)) && control_refuse_host(spec, m ? m->up.tap : "", call);
+}
+
 static void put_network_op(void *ctx, struct api_call *call, const struct network_spec *spec, bool is_create)
 {
     struct control *control = ctx;
@@ -342,12 +348,12 @@ static void put_network_op(void *ctx, struct api_call *call, const struct networ
         control_reply_problem(call, 409, "a network of this name exists", "/name",
                               "change it with PUT, or choose another name");
     } else if ((m && (control_refuse_deleted(m, call) || control_refuse_configured(m, call))) ||
-               refuse_overlap(control, spec, call)) {
+               refuse_overlap(control, spec, call) || (uplink == WANT_TAP && refuse_host(m, spec, call))) {
         return;
+    } else if (m && specs_are_equal(&m->spec, spec)) {
+        touch_network(m, call);
     } else if (!m) {
         make_network(control, spec, call);
-    } else if (specs_are_equal(&m->spec, spec)) {
-        touch_network(m, call);
     } else {
         change_network(m, spec, call);
     }

@@ -1,13 +1,16 @@
 /* daemon/control_interfaces.c - GET /v1/interfaces: what a network can be bridged to
  *
  * Where there is vmnet it is asked, on a thread of libuv's pool, because it may take its time: an answer that
- * has not come after LIST_MS is a 503, and what comes later is thrown away.
+ * has not come after LIST_MS is a 503, and what comes later is thrown away. Linux is asked at once.
  */
 #include "daemon/control_internal.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <ifaddrs.h>
 #include <net/if.h>
+#include <netinet/in.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -23,38 +26,61 @@ struct listing {
     struct api_call *call; /* NULL: answered */
     unsigned n_open;       /* work, timer */
     int n;                 /* as bridges_list() returns it */
-    char names[BRIDGES_MAX][UPLINK_IFNAME_SIZE];
+    struct bridge bridges[BRIDGES_MAX];
 };
 
-static bool is_listed(json_t *list, const char *name)
+/* The length of a netmask, whatever the family. */
+static unsigned prefix_length(const uint8_t *mask, size_t size)
 {
-    size_t i;
-    json_t *entry;
-    json_array_foreach(list, i, entry) if (strcmp(json_string_value(json_object_get(entry, "name")), name) ==
-                                           0) return true;
-    return false;
+    unsigned n = 0;
+    while (n < size * 8 && (mask[n / 8] & (0x80 >> n % 8)))
+        n++;
+    return n;
 }
 
-static void add(const struct control *control, json_t *list, const char *name, bool is_up)
+/* "192.168.1.5/24". Returns false if it is no address of IP. */
+static bool format_address(const struct ifaddrs *one, char *text, size_t size)
 {
-    if (!is_listed(list, name))
-        json_array_append_new(list, json_pack("{s:s, s:b, s:b}", "name", name, "up", is_up, "allowed",
-                                              control_may_bridge(control, name)));
+    char address[INET6_ADDRSTRLEN];
+    const int family = one->ifa_addr && one->ifa_netmask ? one->ifa_addr->sa_family : AF_UNSPEC;
+    struct sockaddr_in v4[2];
+    struct sockaddr_in6 v6[2];
+    if (family == AF_INET) {
+        memcpy(&v4[0], one->ifa_addr, sizeof(v4[0]));
+        memcpy(&v4[1], one->ifa_netmask, sizeof(v4[1]));
+        inet_ntop(AF_INET, &v4[0].sin_addr, address, sizeof(address));
+        snprintf(text, size, "%s/%u", address, prefix_length((uint8_t *)&v4[1].sin_addr, 4));
+    } else if (family == AF_INET6) {
+        memcpy(&v6[0], one->ifa_addr, sizeof(v6[0]));
+        memcpy(&v6[1], one->ifa_netmask, sizeof(v6[1]));
+        inet_ntop(AF_INET6, &v6[0].sin6_addr, address, sizeof(address));
+        snprintf(text, size, "%s/%u", address, prefix_length(v6[1].sin6_addr.s6_addr, 16));
+    }
+    return family == AF_INET || family == AF_INET6;
 }
 
-/* Those that the system named, or all of them but the loopback. */
+static json_t *show(const struct control *control, const struct bridge *bridge, const struct ifaddrs *all)
+{
+    char text[INET6_ADDRSTRLEN + 8];
+    json_t *addresses = json_array();
+    bool is_up = false;
+    for (const struct ifaddrs *one = all; one; one = one->ifa_next) {
+        if (strcmp(one->ifa_name, bridge->name) != 0)
+            continue;
+        is_up = (one->ifa_flags & IFF_UP) != 0;
+        if (format_address(one, text, sizeof(text)))
+            json_array_append_new(addresses, json_string(text));
+    }
+    return json_pack("{s:s, s:s?, s:b, s:b, s:o}", "name", bridge->name, "type",
+                     bridge->type[0] ? bridge->type : NULL, "up", is_up, "allowed",
+                     control_may_bridge(control, bridge->name), "addresses", addresses);
+}
+
 static json_t *make_list(const struct listing *listing, const struct ifaddrs *all)
 {
     json_t *list = json_array();
-    for (const struct ifaddrs *one = all; listing->n < 0 && one; one = one->ifa_next)
-        if (!(one->ifa_flags & IFF_LOOPBACK))
-            add(listing->control, list, one->ifa_name, (one->ifa_flags & IFF_UP) != 0);
-    for (int i = 0; i < listing->n; i++) {
-        const struct ifaddrs *one = all;
-        while (one && strcmp(one->ifa_name, listing->names[i]) != 0)
-            one = one->ifa_next;
-        add(listing->control, list, listing->names[i], one && (one->ifa_flags & IFF_UP) != 0);
-    }
+    for (int i = 0; i < listing->n; i++)
+        json_array_append_new(list, show(listing->control, &listing->bridges[i], all));
     return list;
 }
 
@@ -65,7 +91,7 @@ static void answer(struct listing *listing)
     listing->call = NULL;
     if (!call)
         return;
-    if (listing->n < 0 && listing->n != -ENOTSUP) {
+    if (listing->n < 0) {
         control_reply_problem(call, 503, "the system does not say what can be bridged", NULL,
                               "try again; if it stays so, restart the system's networking");
         return;
@@ -91,7 +117,7 @@ static void on_timer_closed(uv_handle_t *handle)
 static void on_work(uv_work_t *work)
 {
     struct listing *listing = work->data;
-    listing->n = bridges_list(listing->names);
+    listing->n = bridges_list(listing->bridges);
 }
 
 static void on_listed(uv_work_t *work, int status)
@@ -107,7 +133,7 @@ static void on_listed(uv_work_t *work, int status)
 
 static void on_time(uv_timer_t *timer)
 {
-    /* Not answer(): the pool's thread may be writing the names. */
+    /* Not answer(): the pool's thread may be writing the list. */
     struct listing *listing = timer->data;
     struct api_call *call = listing->call;
     listing->call = NULL;
@@ -127,7 +153,7 @@ void control_interfaces_op(void *ctx, struct api_call *call)
     listing->control = control;
     listing->call = call;
     if (!vmnet_role_exists()) {
-        listing->n = -ENOTSUP; /* nobody to wait for, and no thread to have */
+        listing->n = bridges_list(listing->bridges); /* nobody to wait for, and no thread to have */
         answer(listing);
         free(listing);
         return;

@@ -8,6 +8,7 @@
  *   control_api.c       the API's operations on networks
  *   control_ports.c     the API's operations on ports and addresses
  *   control_interfaces.c what can be bridged
+ *   control_host.c      what the host has against a network
  *   attach.c            passed descriptors
  */
 #ifndef DAEMON_CONTROL_INTERNAL_H
@@ -118,6 +119,8 @@ struct managed {
         uint64_t started_ms;
         struct uplink_facts facts;
         char reason[UPLINK_REASON_SIZE]; /* what its process said last */
+        char tap[UPLINK_IFNAME_SIZE]; /* the TAP that the network was given last; "": none since this control
+                                         is there */
     } up;
 };
 
@@ -187,6 +190,10 @@ bool control_may_bridge(const struct control *control, const char *interface);
 /* For a network that the API made: returns 0 or -1 with *ret_error. */
 int control_check_bridge(const struct control *control, const struct network_spec *spec,
                          struct spec_error *ret_error);
+
+/* control_host.c: true after a 409 or 422: the host has the subnet already, or has no such bridge. 'own' is
+ * the interface that the network has now, "": none. */
+bool control_refuse_host(const struct network_spec *spec, const char *own, struct api_call *call);
 
 /* control_uplinks.c */
 void uplink_wanted(struct managed *m);

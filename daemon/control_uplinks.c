@@ -35,6 +35,7 @@ static void on_tap(void *ctx, struct message *answer)
     } else if (tap->error) {
         report(m, UPLINK_DEGRADED, tap->why);
     } else {
+        memcpy(m->up.tap, tap->facts.ifname, sizeof(m->up.tap));
         plug(m, UPLINK_TAP, &tap->facts, answer->fd);
         answer->fd = -1;
     }
@@ -43,8 +44,13 @@ static void on_tap(void *ctx, struct message *answer)
 
 static void open_tap(struct managed *m)
 {
-    struct tap_request request = {
-        .address = m->spec.ipv4.gateway, .netmask = m->spec.ipv4.netmask, .mtu = m->spec.mtu, .uid = m->uid};
+    struct tap_request request = {.mtu = m->spec.mtu, .uid = m->uid};
+    if (m->spec.mode == MODE_BRIDGED) {
+        snprintf(request.bridge, sizeof(request.bridge), "%s", m->spec.interface);
+    } else {
+        request.address = m->spec.ipv4.gateway;
+        request.netmask = m->spec.ipv4.netmask;
+    }
     snprintf(request.network, sizeof(request.network), "%s", m->spec.name);
     m->up.is_starting = true;
     managed_ref(m);

@@ -85,9 +85,18 @@ struct bound { /* carries the socket if error is 0; the same socket again if it 
 };
 struct tap_request {
     char network[NETWORK_NAME_SIZE];
-    uint32_t address, netmask; /* of the host on it; 0: none */
+    uint32_t address, netmask;        /* of the host on it; 0: none */
+    char bridge[NETWORK_IFNAME_SIZE]; /* to put it into, one of MSG_BRIDGES; "": none. Then there is no
+                                         address */
     uint32_t mtu;
     uint32_t uid; /* unused by the kernel while we hold it; recorded for ip tuntap show */
+};
+/* Control's first words: what the configuration lets it bridge to. Later ones are refused, because from then
+ * on it reads what strangers send. */
+enum { BRIDGED_MAX = 32 + NETWORKS_MAX }; /* bridged_interfaces, and those of the configured networks */
+struct bridge_list {
+    uint32_t n;
+    char names[BRIDGED_MAX][NETWORK_IFNAME_SIZE];
 };
 struct tap_opened { /* carries the TAP if error is 0 */
     int error;
@@ -191,6 +200,7 @@ struct fdb_page {
     X(BIND, sizeof(struct bind_request))                                                                     \
     X(BOUND, sizeof(struct bound))                                                                           \
     X(UNBIND, sizeof(struct unbind_request))                                                                 \
+    X(BRIDGES, sizeof(struct bridge_list))                                                                   \
     X(OPEN_TAP, sizeof(struct tap_request))                                                                  \
     X(TAP, sizeof(struct tap_opened))                                                                        \
     X(CONFIGURE, sizeof(struct network_spec)) /* control -> network, uplink */                               \

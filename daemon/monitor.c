@@ -23,6 +23,7 @@
 #include "daemon/roles.h"
 #include "daemon/sockets.h"
 #include "daemon/spawn.h"
+#include "daemon/tap.h"
 #include "io/log.h"
 #include "io/sockpath.h"
 
@@ -45,6 +46,7 @@ struct monitor {
     struct listening api, attach;
     struct sockets *sockets;
     struct children children;
+    struct allowed_bridges bridges;
 
     struct {
         pid_t pid;               /* 0: none runs */
@@ -216,6 +218,8 @@ static int set_up(struct monitor *monitor)
                            (gid_t)monitor->hello.service_gid, why, sizeof(why)) < 0 ||
         bind_control_sockets(monitor, why, sizeof(why)) < 0)
         return complain(why, EXIT_FAILED);
+    if (monitor->hello.is_root)
+        tap_remove_stale(); /* of a daemon that was killed */
     monitor->sockets = sockets_create(monitor->dir_fd, monitor->hello.runtime_dir);
     monitor->children.hello = monitor->hello;
     if (!monitor->sockets || spawn_init("vmswitchd") < 0)
@@ -276,6 +280,7 @@ static void start_control(struct monitor *monitor)
 {
     struct channel *channel = NULL;
     monitor->hello.is_first = !monitor->control.was_restarted;
+    monitor->bridges = (struct allowed_bridges){.is_final = false};
     sockets_keep(monitor->sockets, has_network, monitor);
     int r = child_spawn(ROLE_CONTROL, "", monitor->hello.service_uid, monitor->hello.service_gid,
                         &monitor->hello, &channel, &monitor->control.pid);
@@ -350,8 +355,10 @@ static void on_control_gone(struct monitor *monitor, int status)
 static int on_control_message(void *ctx, struct message *message)
 {
     struct monitor *monitor = ctx;
-    const struct orders orders = {
-        .children = &monitor->children, .sockets = monitor->sockets, .is_root = monitor->hello.is_root};
+    const struct orders orders = {.bridges = &monitor->bridges,
+                                  .children = &monitor->children,
+                                  .sockets = monitor->sockets,
+                                  .is_root = monitor->hello.is_root};
     return orders_handle(&orders, monitor->control.channel, message, now_ms());
 }
 
@@ -382,6 +389,8 @@ static void on_child_gone(struct monitor *monitor, pid_t pid, int status)
         return;
     if (child.state == CHILD_RUNS && !monitor->is_ending)
         log_end(child.id.role == ROLE_NETWORK ? "network " : "uplink ", child.id.name, pid, status);
+    if (child.id.role == ROLE_NETWORK && monitor->hello.is_root)
+        tap_remove_stale();
     const struct child_exited exited = {.child = child.id, .pid = (int32_t)pid, .status = (int32_t)status};
     if (monitor->control.channel)
         channel_send(monitor->control.channel, MSG_EXITED, 0, &exited, sizeof(exited), -1);

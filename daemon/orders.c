@@ -143,6 +143,27 @@ static int on_unbind(const struct orders *orders, const struct message *message)
 
 /* ---- TAPs ---- */
 
+static int on_bridges(const struct orders *orders, const struct message *message)
+{
+    const struct bridge_list *list = message->payload;
+    if (orders->bridges->is_final || list->n > BRIDGED_MAX)
+        return -EBADMSG;
+    for (uint32_t i = 0; i < list->n; i++)
+        if (!message_text_ok(list->names[i], sizeof(list->names[i])))
+            return -EBADMSG;
+    orders->bridges->list = *list;
+    return 0;
+}
+
+static bool may_bridge(const struct orders *orders, const char bridge[NETWORK_IFNAME_SIZE])
+{
+    const struct bridge_list *list = &orders->bridges->list;
+    for (uint32_t i = 0; i < list->n; i++)
+        if (strncmp(list->names[i], bridge, NETWORK_IFNAME_SIZE) == 0)
+            return true;
+    return false;
+}
+
 static int open_tap(const struct orders *orders, const struct tap_request *request, struct tap_opened *answer)
 {
     const struct child *network = NULL;
@@ -151,6 +172,8 @@ static int open_tap(const struct orders *orders, const struct tap_request *reque
     network = children_find(orders->children, ROLE_NETWORK, request->network);
     if (!network)
         return refuse(answer->why, sizeof(answer->why), "no such network was started", ENOENT);
+    if (request->bridge[0] && !may_bridge(orders, request->bridge))
+        return refuse(answer->why, sizeof(answer->why), "the configuration does not name that bridge", EPERM);
     struct tap_request checked = *request;
     checked.uid = network->uid;
     return tap_open(&checked, &answer->facts, answer->why, sizeof(answer->why));
@@ -166,7 +189,7 @@ static int on_open_tap(const struct orders *orders, struct channel *control, con
     return 0;
 }
 
-int orders_handle(const struct orders *orders, struct channel *control, const struct message *message,
+static int handle(const struct orders *orders, struct channel *control, const struct message *message,
                   uint64_t now_ms)
 {
     switch (message->type) {
@@ -178,9 +201,19 @@ int orders_handle(const struct orders *orders, struct channel *control, const st
         return on_bind(orders, control, message);
     case MSG_UNBIND:
         return on_unbind(orders, message);
+    case MSG_BRIDGES:
+        return on_bridges(orders, message);
     case MSG_OPEN_TAP:
         return on_open_tap(orders, control, message);
     default:
         return -EBADMSG;
     }
+}
+
+int orders_handle(const struct orders *orders, struct channel *control, const struct message *message,
+                  uint64_t now_ms)
+{
+    int r = handle(orders, control, message, now_ms);
+    orders->bridges->is_final = true;
+    return r;
 }

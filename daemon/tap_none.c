@@ -11,3 +11,7 @@ int tap_open(const struct tap_request *request, struct uplink_facts *ret_facts, 
     snprintf(ret_why, why_size, "this system has no TAP interfaces");
     return -ENOTSUP;
 }
+
+void tap_remove_stale(void)
+{
+}

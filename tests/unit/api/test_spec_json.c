@@ -287,7 +287,7 @@ static void pairs_that_make_no_sense_are_named(void **state)
     assert_senseless("{\"mode\": \"shared\", \"uplink\": \"none\"}", "/uplink");
     assert_senseless("{\"mode\": \"host\", \"uplink\": \"user\"}", "/uplink");
     assert_senseless("{\"mode\": \"shared\", \"uplink\": \"vmnet\"}", "/uplink");
-    assert_senseless("{\"mode\": \"bridged\", \"interface\": \"eth0\"}", "/mode"); /* not yet */
+    assert_senseless("{\"mode\": \"bridged\"}", "/interface");
     assert_senseless("{\"mode\": \"shared\", \"interface\": \"eth0\"}", "/interface");
     assert_senseless("{\"mode\": \"host\", \"uplink\": \"tap\", \"ipv4\": {\"dhcp\": true}}", "/ipv4/dhcp");
     assert_senseless("{\"mode\": \"shared\", \"ipv4\": null}", "/ipv4");
@@ -297,6 +297,7 @@ static void pairs_that_make_no_sense_are_named(void **state)
     assert_senseless("{\"host_loopback\": true}", "/host_loopback");
     assert_senseless("{\"ipv6\": {\"prefix\": \"fd00::/64\"}}", "/ipv6/prefix");
     assert_taken("{\"mode\": \"host\", \"uplink\": \"tap\"}");
+    assert_taken("{\"mode\": \"bridged\", \"uplink\": \"tap\", \"interface\": \"br0\"}");
     assert_taken("{\"mode\": \"internal\", \"uplink\": \"none\"}");
 }
 

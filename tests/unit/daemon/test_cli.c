@@ -296,11 +296,15 @@ static void health_and_interfaces_are_tables(void **state)
         0);
     expect_request("GET /v1/health", "");
     assert_string_equal(out, "NAME  STATE   UPLINK\na     failed  tap failed\na: no TAP\n");
-    assert_int_equal(ask_ok("interfaces", "{\"interfaces\":[{\"name\":\"br0\",\"up\":true,\"allowed\":false},"
-                                          "{\"name\":\"en1\",\"up\":false,\"allowed\":true}]}"),
+    assert_int_equal(ask_ok("interfaces",
+                            "{\"interfaces\":[{\"name\":\"br0\",\"type\":\"bridge\",\"up\":true,"
+                            "\"allowed\":false,\"addresses\":[\"10.0.0.1/24\",\"fe80::1/64\"]},"
+                            "{\"name\":\"en1\",\"type\":null,\"up\":false,\"allowed\":true}]}"),
                      0);
     expect_request("GET /v1/interfaces", "");
-    assert_string_equal(out, "NAME  STATE  BRIDGING\nbr0   up     not allowed\nen1   down   allowed\n");
+    assert_string_equal(out, "NAME  TYPE    STATE  BRIDGING     ADDRESSES\n"
+                             "br0   bridge  up     not allowed  10.0.0.1/24,fe80::1/64\n"
+                             "en1   -       down   allowed      -\n");
 }
 
 static void version_asks_the_daemon_too(void **state)

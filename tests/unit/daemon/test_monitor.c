@@ -5,6 +5,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/sockios.h>
 #include <net/if.h>
 #include <poll.h>
 #include <sched.h>
@@ -532,7 +533,7 @@ static int open_tap(const struct tap_request *request, int *ret_fd, char ret_nam
     assert_true((error == 0) == (heard->fd >= 0));
     *ret_fd = heard->fd;
     memcpy(ret_name, opened->facts.ifname, IFNAMSIZ);
-    assert_true(error || opened->facts.mac != 0);
+    assert_true(error || request->bridge[0] || opened->facts.mac != 0);
     heard->fd = -1;
     desk_drop(heard);
     return error;
@@ -572,6 +573,53 @@ static void taps_are_new_and_ours(void **state)
     };
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
         assert_int_equal(open_tap(&bad[i], &fd, first), EINVAL);
+}
+
+static void make_bridge(const char *name)
+{
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    assert_true(fd >= 0);
+    assert_true(ioctl(fd, SIOCBRADDBR, name) == 0 || errno == EEXIST);
+    close(fd);
+}
+
+/* Control that has met strangers may not widen what the configuration lets it bridge to. */
+static void only_bridges_that_were_named_first_can_be_had(void **state)
+{
+    (void)state;
+    struct bridge_list list = {.n = 2, .names = {"tbr0", "lo"}};
+    struct tap_request request = {.network = "one", .bridge = "tbr0", .mtu = 1500};
+    char name[IFNAMSIZ];
+    int fd = -1;
+    desk_send(&desk, MSG_BRIDGES, &list, sizeof(list));
+    assert_int_equal(desk_start(&desk, ROLE_NETWORK, "one", NULL, NULL), 0);
+    if (!is_root() || access("/dev/net/tun", R_OK | W_OK) < 0)
+        skip();
+    snprintf(request.bridge, sizeof(request.bridge), "other");
+    assert_int_equal(open_tap(&request, &fd, name), EPERM);
+    snprintf(request.bridge, sizeof(request.bridge), "tbr0");
+    assert_int_equal(open_tap(&request, &fd, name), ENODEV);
+    make_bridge("tbr0");
+    assert_int_equal(open_tap(&request, &fd, name), 0);
+    close(fd);
+    request.address = 0xC0A86901;
+    request.netmask = 0xFFFFFF00;
+    char none[IFNAMSIZ];
+    assert_int_equal(open_tap(&request, &fd, none), EINVAL); /* a port of a bridge has no address */
+    assert_false(has_interface(name));
+    request.address = request.netmask = 0;
+    request.mtu = 1400;
+    assert_int_equal(open_tap(&request, &fd, name), EINVAL); /* it would be the bridge's */
+    request.mtu = 65521;
+    snprintf(request.bridge, sizeof(request.bridge), "lo");
+    assert_int_not_equal(open_tap(&request, &fd, name), 0);
+
+    pid_t control = rig_control_pid(&rig);
+    desk_send(&desk, MSG_BRIDGES, &list, sizeof(list)); /* too late: it is as garbage */
+    assert_true(rig_gone(control, 2000));
+    desk_close(&desk);
+    desk_open(&desk, &rig);
+    desk_drop(desk_hear(&desk, MSG_BEGIN, 0));
 }
 
 /* ---- the end ---- */
@@ -817,6 +865,7 @@ int main(void)
         ON_DAEMON(garbage_restarts_control_alone),
         ON_DAEMON(a_killed_control_comes_back_and_adopts),
         ON_DAEMON(taps_are_new_and_ours),
+        ON_DAEMON(only_bridges_that_were_named_first_can_be_had),
         ON_DAEMON(sigterm_removes_everything_within_a_second),
         ON_DAEMON(a_second_sigterm_is_immediate),
         ON_DAEMON(nobody_outlives_a_killed_monitor),
