@@ -258,6 +258,7 @@ static void begin(struct control *control)
         return;
     }
     control->attach_fd = -1;
+    control_ready_begin(control);
     log_info("vmswitchd %s ready: API at %s/api.sock", VMSWITCH_VERSION, control->hello.runtime_dir);
 }
 
@@ -359,6 +360,7 @@ static void close_all(struct control *control)
         api_server_close(control->api);
     if (control->attach)
         attach_close(control->attach);
+    control_ready_close(control);
     asks_close(&control->asks);
     managed_free_all(control);
     while (control->orphans) {
@@ -390,6 +392,7 @@ int control_main(int channel_fd)
     control->binds_end = &control->binds;
     control->started_ms = uv_now(&control->loop);
     asks_open(&control->asks, &control->loop);
+    control_ready_open(control);
     uv_signal_init(&control->loop, &control->sigterm);
     control->sigterm.data = control;
     uv_signal_start(&control->sigterm, on_sigterm, SIGTERM);

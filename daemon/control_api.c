@@ -66,8 +66,8 @@ static void fill_paths(const struct managed *m, struct network_paths *paths, str
 /* Called "failed" once restarts have become rare: somebody should look. */
 enum { FAILED_FROM_DELAY_MS = 4000 };
 
-static void fill_health(const struct managed *m, const struct query_result *result,
-                        struct network_status *status)
+void control_fill_health(const struct managed *m, const struct query_result *result,
+                         struct network_status *status)
 {
     status->reason = m->failure[0] ? m->failure : NULL;
     if (m->phase == PHASE_STARTING || (m->phase == PHASE_STOPPED && !m->failure[0])) {
@@ -108,7 +108,7 @@ static void fill_status(const struct managed *m, const struct query_result *resu
         status->subnet = result->report.uplink_facts.subnet;
         status->lan = &result->report.lan;
     }
-    fill_health(m, result, status);
+    control_fill_health(m, result, status);
 }
 
 static json_t *show_network(struct managed *m, const struct query_result *result)

@@ -9,6 +9,7 @@
  *   control_ports.c     the API's operations on ports and addresses
  *   control_interfaces.c what can be bridged
  *   control_host.c      what the host has against a network
+ *   control_ready.c     when all that was there at the start is up, or has said why not
  *   attach.c            passed descriptors
  */
 #ifndef DAEMON_CONTROL_INTERNAL_H
@@ -150,6 +151,14 @@ struct control {
     uint32_t n_networks;
     struct step *binds, **binds_end; /* sockets still to ask the monitor for */
     unsigned n_binds_open;
+    struct { /* control_ready.c */
+        uv_timer_t timer;
+        uint64_t end_ms;
+        unsigned n_open,
+            n_starting; /* of one look: questions without an answer, networks that are not there yet */
+        bool is_closing;
+        struct ready found;
+    } ready;
     uint64_t started_ms;
     int exit_code;
 };
@@ -202,6 +211,11 @@ void uplink_adopt(struct managed *m, struct orphan *orphan);
 void uplink_stop(struct managed *m);
 void uplink_exited(struct managed *m, const struct child_exited *exited);
 
+/* control_ready.c: looks at the networks until each is up or has said why not, and tells the monitor. */
+void control_ready_open(struct control *control);
+void control_ready_begin(struct control *control);
+void control_ready_close(struct control *control);
+
 /* control_query.c: 'result' is NULL if the network does not run or did not answer. Borrowed until it returns.
  */
 struct query_result {
@@ -216,6 +230,9 @@ void control_query(struct managed *m, bool ports, bool fdb, query_fn *fn, void *
 
 /* control_api.c, control_ports.c */
 extern const struct api_ops control_api_ops;
+/* "up", "starting"... and why it is not up. */
+void control_fill_health(const struct managed *m, const struct query_result *result,
+                         struct network_status *status);
 void control_interfaces_op(void *ctx, struct api_call *call); /* control_interfaces.c */
 void control_ports_op(void *ctx, struct api_call *call, const char *network);
 void control_port_op(void *ctx, struct api_call *call, const char *network, const char *port);

@@ -125,9 +125,9 @@ int environment_isolate(const int *kept, size_t n_kept)
     return 0;
 }
 
-int environment_reset(void)
+int environment_reset(const int *kept, size_t n_kept)
 {
-    int r = environment_isolate(NULL, 0);
+    int r = environment_isolate(kept, n_kept);
     if (r < 0)
         return r;
     return chdir("/") < 0 ? -errno : 0;

@@ -15,10 +15,10 @@ enum {
 };
 
 /* Call it first, after the options (whose defaults come from the environment) and before anything is opened.
- * Returns 0 or a negative errno (no /dev/null). */
-int environment_reset(void);
+ * The descriptors in 'kept' stay open. Returns 0 or a negative errno (no /dev/null). */
+int environment_reset(const int *kept, size_t n_kept);
 
-/* The same, but for the current folder, which stays, and the descriptors in 'kept', which stay open. */
+/* The same, but for the current folder, which stays. */
 int environment_isolate(const int *kept, size_t n_kept);
 
 #endif

@@ -13,7 +13,11 @@
 #include "io/log.h"
 #include "io/sockpath.h"
 
-enum { DYING_MS = 2000, DYING_STEP_MS = 20 };
+enum {
+    DYING_MS = 2000,
+    DYING_STEP_MS = 20,
+    STATE_LEVELS = 2, /* networks/NAME.json */
+};
 
 static int fail(int error, const char *path, const char *what, char *why, size_t size)
 {
@@ -113,7 +117,8 @@ static int remove_stale_socket(int dir_fd, const char *path, const char *name, i
     return -EEXIST;
 }
 
-int folders_remove_stale(int dir_fd, const char *path, char *ret_why, size_t why_size)
+int folders_remove_stale(int dir_fd, const char *path, struct activation *activation, char *ret_why,
+                         size_t why_size)
 {
     int budget_ms = DYING_MS;
     int r = 0;
@@ -129,7 +134,7 @@ int folders_remove_stale(int dir_fd, const char *path, char *ret_why, size_t why
     while (r == 0 && (entry = readdir(dir))) {
         if (strncmp(entry->d_name, SOCKPATH_STAGING, strlen(SOCKPATH_STAGING)) == 0)
             remove_staging(dir_fd, entry->d_name);
-        else if (is_ours(entry->d_name))
+        else if (is_ours(entry->d_name) && !activation_has_file(activation, dir_fd, entry->d_name))
             r = remove_stale_socket(dir_fd, path, entry->d_name, &budget_ms, ret_why, why_size);
     }
     closedir(dir);
@@ -148,6 +153,37 @@ static int make_parents(const char *path, char *why, size_t size)
     return r;
 }
 
+/* systemd gives its StateDirectory=, and all that is in it, to root at each start, and ours is the service
+ * user's. Only what is root's and has no other name is given: whoever that user is gets nothing but what lies
+ * here. What is in a folder comes first, because afterwards even root may not be allowed in. */
+static void give_contents(int dir_fd, uid_t uid, gid_t gid, int levels)
+{
+    struct stat st;
+    int copy = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *dir = copy >= 0 ? fdopendir(copy) : NULL;
+    if (!dir) {
+        if (copy >= 0)
+            close(copy);
+        return;
+    }
+    const struct dirent *entry;
+    while ((entry = readdir(dir))) {
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
+            continue;
+        int fd = openat(dir_fd, entry->d_name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+        if (fd < 0)
+            continue;
+        if (fstat(fd, &st) == 0 && S_ISDIR(st.st_mode) && levels > 1)
+            give_contents(fd, uid, gid, levels - 1);
+        if (st.st_uid == 0 && (S_ISDIR(st.st_mode) || (S_ISREG(st.st_mode) && st.st_nlink == 1)) &&
+            fchown(fd, uid, gid) < 0)
+            log_warn("%s in the state folder cannot be given to the service user: %s", entry->d_name,
+                     strerror(errno));
+        close(fd);
+    }
+    closedir(dir);
+}
+
 int folders_make_state(const char *path, uid_t uid, gid_t gid, char *ret_why, size_t why_size)
 {
     int r = make_parents(path, ret_why, why_size);
@@ -155,6 +191,8 @@ int folders_make_state(const char *path, uid_t uid, gid_t gid, char *ret_why, si
     int fd = r < 0 ? r : open_checked(path, geteuid(), uid, ret_why, why_size);
     if (fd < 0)
         return fd;
+    if (geteuid() == 0)
+        give_contents(fd, uid, gid, STATE_LEVELS);
     if (fchmod(fd, 0700) < 0 || (geteuid() == 0 && fchown(fd, uid, gid) < 0))
         r = fail(errno, path, strerror(errno), ret_why, why_size);
     close(fd);

@@ -9,17 +9,21 @@
 #include <stddef.h>
 #include <sys/types.h>
 
+#include "daemon/activation.h"
+
 /* Opens the folder of the sockets; makes it where it is not there: 0755 for root, so that clients reach their
  * sockets, else 0700. Returns the descriptor (close-on-exec), or a negative errno and a sentence. */
 int folders_open_runtime(const char *path, char *ret_why, size_t why_size);
 
 /* Removes the sockets and staging folders that a killed daemon left in 'dir_fd'; whoever calls it holds the
  * lock. A socket that somebody still listens on is waited for up to 2 s: roles of the killed daemon are about
- * to end. Returns 0, or a negative errno and a sentence if something else has the name of one of our sockets:
- * it is left alone. */
-int folders_remove_stale(int dir_fd, const char *path, char *ret_why, size_t why_size);
+ * to end. One of the service manager ('activation') stays. Returns 0, or a negative errno and a sentence if
+ * something else has the name of one of our sockets: it is left alone. */
+int folders_remove_stale(int dir_fd, const char *path, struct activation *activation, char *ret_why,
+                         size_t why_size);
 
-/* Makes the state folder, and what leads to it, and gives it to 'uid' and 'gid' (if we are root). */
+/* Makes the state folder, and what leads to it, and gives it, and what in it is root's, to 'uid' and 'gid'
+ * (if we are root). */
 int folders_make_state(const char *path, uid_t uid, gid_t gid, char *ret_why, size_t why_size);
 
 #endif

@@ -6,9 +6,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "daemon/activation.h"
 #include "daemon/environment.h"
 #include "daemon/message.h"
 #include "daemon/monitor.h"
+#include "daemon/notify.h"
 #include "daemon/options.h"
 #include "daemon/paths.h"
 #include "daemon/privileges.h"
@@ -25,12 +27,20 @@ static int complain(const char *why, int exit_code)
 static int run_monitor(struct options *options)
 {
     char why[MESSAGE_WHY_SIZE];
+    int passed[ACTIVATION_MAX];
+    struct activation activation;
+    struct notify notify;
     if (paths_complete(options, geteuid(), why, sizeof(why)) < 0)
         return complain(why, EXIT_USAGE);
-    int r = environment_reset();
+    if (activation_take(&activation, why, sizeof(why)) < 0)
+        return complain(why, EXIT_FAILED);
+    notify_take(&notify);
+    for (unsigned i = 0; i < activation.n; i++)
+        passed[i] = activation.sockets[i].fd;
+    int r = environment_reset(passed, activation.n);
     if (r < 0)
         return complain(strerror(-r), EXIT_FAILED);
-    return monitor_main(options);
+    return monitor_main(options, &activation, &notify);
 }
 
 /* Started by a monitor, which has reset the environment. */

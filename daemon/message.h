@@ -61,6 +61,10 @@ struct child_running { /* to a new control: one that was there already; carries 
     struct child_id child;
     int32_t pid;
 };
+struct ready { /* every network that was there at the start is up or has said why not */
+    uint32_t n_networks, n_up;
+    char not_up[NETWORK_NAME_SIZE]; /* the first that is not; "": none */
+};
 struct child_exited {
     struct child_id child;
     int32_t pid;
@@ -201,6 +205,7 @@ struct fdb_page {
     X(BOUND, sizeof(struct bound))                                                                           \
     X(UNBIND, sizeof(struct unbind_request))                                                                 \
     X(BRIDGES, sizeof(struct bridge_list))                                                                   \
+    X(READY, sizeof(struct ready)) /* control -> monitor */                                                  \
     X(OPEN_TAP, sizeof(struct tap_request))                                                                  \
     X(TAP, sizeof(struct tap_opened))                                                                        \
     X(CONFIGURE, sizeof(struct network_spec)) /* control -> network, uplink */                               \

@@ -23,6 +23,7 @@
 #include "daemon/roles.h"
 #include "daemon/sockets.h"
 #include "daemon/spawn.h"
+#include "daemon/strict_paths.h"
 #include "daemon/tap.h"
 #include "io/log.h"
 #include "io/sockpath.h"
@@ -34,11 +35,16 @@ enum { POLL_FAILED_MS = 100 };
 
 struct listening { /* one of control's own sockets */
     int fd;
+    bool is_passed; /* the activation's: not ours to close or remove */
     struct sockpath_id id;
 };
 
 struct monitor {
     const struct options *options;
+    struct activation *activation;
+    const struct notify *notify;
+    bool has_said_ready;
+    uint64_t watchdog_ms; /* when to say that we live; 0: never */
     struct hello hello;
     int dir_fd; /* the runtime folder */
     int lock_fd;
@@ -134,6 +140,23 @@ static int choose_users(struct monitor *monitor, char *why, size_t size)
     return r;
 }
 
+/* --strict-paths. The last part of a folder of ours is looked at when it is opened. */
+static int check_paths(const struct options *options, char *why, size_t size)
+{
+    char executable[MESSAGE_PATH_SIZE];
+    if (!options->strict_paths)
+        return 0;
+    int r = spawn_executable(executable, sizeof(executable));
+    if (r < 0) {
+        snprintf(why, size, "--strict-paths: cannot find the path of this program: %s", strerror(-r));
+        return r;
+    }
+    r = strict_paths_check(executable, true, why, size);
+    r = r < 0 || !options->config_path[0] ? r : strict_paths_check(options->config_path, true, why, size);
+    r = r < 0 ? r : strict_paths_check(options->runtime_dir, false, why, size);
+    return r < 0 ? r : strict_paths_check(options->state_dir, false, why, size);
+}
+
 static int open_config(struct monitor *monitor, char *why, size_t size)
 {
     struct stat st;
@@ -153,6 +176,32 @@ static int open_config(struct monitor *monitor, char *why, size_t size)
     return -EINVAL;
 }
 
+/* Uses what the service manager passed, or makes it. */
+static int open_listening(struct monitor *monitor, const char *name, const char *file,
+                          const struct sockpath *want, struct listening *ret, char *why, size_t size)
+{
+    int fd = activation_claim(monitor->activation, name, why, size);
+    if (fd == -ENOENT) {
+        ret->fd = sockpath_make(monitor->dir_fd, monitor->hello.runtime_dir, file, want, &ret->id, why, size);
+        return ret->fd < 0 ? ret->fd : 0;
+    }
+    ret->is_passed = true;
+    ret->fd = fd;
+    return fd < 0 ? fd : 0;
+}
+
+/* Without root we cannot give the API to its group, but the service manager may have: then its members may
+ * attach, too. */
+static void find_passed_group(struct monitor *monitor)
+{
+    gid_t api_gid = 0;
+    struct hello *hello = &monitor->hello;
+    if (!monitor->api.is_passed || hello->has_api_group || !accounts_find_group(ACCOUNTS_API_GROUP, &api_gid))
+        return;
+    hello->has_api_group = activation_group(monitor->api.fd) == api_gid;
+    hello->api_gid = (uint32_t)api_gid;
+}
+
 static int bind_control_sockets(struct monitor *monitor, char *why, size_t size)
 {
     const struct hello *hello = &monitor->hello;
@@ -164,20 +213,22 @@ static int bind_control_sockets(struct monitor *monitor, char *why, size_t size)
     }
     if (hello->is_root)
         attach.mode = 0666; /* control looks at who connects: root, the API's group, or the network's group */
-    monitor->api.fd =
-        sockpath_make(monitor->dir_fd, hello->runtime_dir, API_NAME, &api, &monitor->api.id, why, size);
-    if (monitor->api.fd < 0)
-        return monitor->api.fd;
-    monitor->attach.fd = sockpath_make(monitor->dir_fd, hello->runtime_dir, ATTACH_NAME, &attach,
-                                       &monitor->attach.id, why, size);
-    return monitor->attach.fd < 0 ? monitor->attach.fd : 0;
+    int r = open_listening(monitor, "api", API_NAME, &api, &monitor->api, why, size);
+    r = r < 0 ? r : open_listening(monitor, "attach", ATTACH_NAME, &attach, &monitor->attach, why, size);
+    if (r < 0)
+        return r;
+    find_passed_group(monitor);
+    /* Who may connect to attach.sock is looked at there, whatever its mode. */
+    return monitor->api.is_passed
+               ? activation_check_mode(monitor->api.fd, "api", hello->has_api_group ? 0660 : 0600, why, size)
+               : 0;
 }
 
 static void unlink_sockets(struct monitor *monitor)
 {
-    if (monitor->api.fd >= 0)
+    if (monitor->api.fd >= 0 && !monitor->api.is_passed)
         sockpath_remove(monitor->dir_fd, API_NAME, &monitor->api.id);
-    if (monitor->attach.fd >= 0)
+    if (monitor->attach.fd >= 0 && !monitor->attach.is_passed)
         sockpath_remove(monitor->dir_fd, ATTACH_NAME, &monitor->attach.id);
     sockets_destroy(monitor->sockets);
     monitor->sockets = NULL;
@@ -203,7 +254,7 @@ static int set_up(struct monitor *monitor)
     if (catch_signals() < 0)
         return complain("cannot start: no descriptors", EXIT_FAILED);
     fill_hello(monitor);
-    if (choose_users(monitor, why, sizeof(why)) < 0)
+    if (choose_users(monitor, why, sizeof(why)) < 0 || check_paths(options, why, sizeof(why)) < 0)
         return complain(why, EXIT_FAILED);
     if (open_config(monitor, why, sizeof(why)) < 0)
         return complain(why, EXIT_CONFIG);
@@ -213,14 +264,15 @@ static int set_up(struct monitor *monitor)
     monitor->lock_fd = lock_take(monitor->dir_fd, options->runtime_dir, why, sizeof(why));
     if (monitor->lock_fd < 0)
         return complain(why, monitor->lock_fd == -EWOULDBLOCK ? EXIT_RUNNING : EXIT_FAILED);
-    if (folders_remove_stale(monitor->dir_fd, options->runtime_dir, why, sizeof(why)) < 0 ||
+    if (folders_remove_stale(monitor->dir_fd, options->runtime_dir, monitor->activation, why, sizeof(why)) <
+            0 ||
         folders_make_state(options->state_dir, (uid_t)monitor->hello.service_uid,
                            (gid_t)monitor->hello.service_gid, why, sizeof(why)) < 0 ||
         bind_control_sockets(monitor, why, sizeof(why)) < 0)
         return complain(why, EXIT_FAILED);
     if (monitor->hello.is_root)
         tap_remove_stale(); /* of a daemon that was killed */
-    monitor->sockets = sockets_create(monitor->dir_fd, monitor->hello.runtime_dir);
+    monitor->sockets = sockets_create(monitor->dir_fd, monitor->hello.runtime_dir, monitor->activation);
     monitor->children.hello = monitor->hello;
     if (!monitor->sockets || spawn_init("vmswitchd") < 0)
         return complain("cannot start: no memory, or /proc is not mounted", EXIT_FAILED);
@@ -236,8 +288,10 @@ static void close_if_open(int fd)
 static void tear_down(struct monitor *monitor)
 {
     unlink_sockets(monitor);
-    close_if_open(monitor->api.fd);
-    close_if_open(monitor->attach.fd);
+    if (!monitor->api.is_passed)
+        close_if_open(monitor->api.fd);
+    if (!monitor->attach.is_passed)
+        close_if_open(monitor->attach.fd);
     close_if_open(monitor->config_fd);
     if (monitor->lock_fd >= 0)
         lock_release(monitor->lock_fd);
@@ -352,9 +406,28 @@ static void on_control_gone(struct monitor *monitor, int status)
     monitor->control.restart_ms = now_ms() + next_delay(monitor, was_up_ms);
 }
 
+/* Numbers and a name that is checked: what the service manager is told is not for control to write. */
+static void on_ready(struct monitor *monitor, const struct ready *ready)
+{
+    char text[256];
+    const bool is_named = message_text_ok(ready->not_up, sizeof(ready->not_up)) && ready->not_up[0] &&
+                          port_name_is_valid(ready->not_up);
+    snprintf(text, sizeof(text), "%sSTATUS=%u of %u networks up%s%s\n",
+             monitor->has_said_ready ? "" : "READY=1\n", ready->n_up, ready->n_networks,
+             is_named ? "; not up: " : "", is_named ? ready->not_up : "");
+    notify_send(monitor->notify, text);
+    if (!monitor->has_said_ready)
+        activation_report_unclaimed(monitor->activation);
+    monitor->has_said_ready = true;
+}
+
 static int on_control_message(void *ctx, struct message *message)
 {
     struct monitor *monitor = ctx;
+    if (message->type == MSG_READY) {
+        on_ready(monitor, message->payload);
+        return 0;
+    }
     const struct orders orders = {.bridges = &monitor->bridges,
                                   .children = &monitor->children,
                                   .sockets = monitor->sockets,
@@ -428,6 +501,7 @@ static void begin_end(struct monitor *monitor, int exit_code)
     monitor->is_ending = true;
     monitor->exit_code = exit_code;
     monitor->control.restart_ms = 0;
+    notify_send(monitor->notify, "STOPPING=1\nSTATUS=ending\n");
     unlink_sockets(monitor); /* first, so that nobody comes who would only be cut off */
     channel_destroy(monitor->control.channel);
     monitor->control.channel = NULL;
@@ -501,6 +575,14 @@ static uint64_t earlier(uint64_t a, uint64_t b)
     return !b || (a && a < b) ? a : b;
 }
 
+static void tell_watchdog(struct monitor *monitor, uint64_t now)
+{
+    if (!monitor->watchdog_ms || monitor->watchdog_ms > now)
+        return;
+    notify_send(monitor->notify, "WATCHDOG=1\n");
+    monitor->watchdog_ms = now + monitor->notify->watchdog_ms;
+}
+
 /* Does what is due. Returns how long poll() may wait, -1: for ever. */
 static int do_due(struct monitor *monitor)
 {
@@ -511,7 +593,9 @@ static int do_due(struct monitor *monitor)
         kill(monitor->control.pid, SIGKILL); /* ours and not reaped yet: the pid is still its own */
         monitor->control.kill_ms = 0;
     }
+    tell_watchdog(monitor, now);
     uint64_t next = children_kill_due(&monitor->children, now);
+    next = earlier(next, monitor->watchdog_ms);
     next = earlier(next, monitor->control.restart_ms);
     next = earlier(next, monitor->control.kill_ms);
     next = earlier(next, monitor->is_ending ? monitor->end_ms : 0);
@@ -554,6 +638,7 @@ static void turn(struct monitor *monitor)
 
 static void run(struct monitor *monitor)
 {
+    monitor->watchdog_ms = monitor->notify->watchdog_ms ? now_ms() : 0;
     start_control(monitor);
     while (!has_ended(monitor)) {
         turn(monitor);
@@ -566,13 +651,15 @@ static void run(struct monitor *monitor)
     }
 }
 
-int monitor_main(const struct options *options)
+int monitor_main(const struct options *options, struct activation *activation, const struct notify *notify)
 {
     log_open("monitor", options->log_level);
     struct monitor *monitor = calloc(1, sizeof(*monitor));
     if (!monitor)
         return complain("out of memory", EXIT_FAILED);
     monitor->options = options;
+    monitor->activation = activation;
+    monitor->notify = notify;
     monitor->dir_fd = monitor->lock_fd = monitor->config_fd = monitor->api.fd = monitor->attach.fd = -1;
     monitor->exit_code = set_up(monitor);
     if (monitor->exit_code == EXIT_OK) {

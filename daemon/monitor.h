@@ -17,6 +17,8 @@
 #ifndef DAEMON_MONITOR_H
 #define DAEMON_MONITOR_H
 
+#include "daemon/activation.h"
+#include "daemon/notify.h"
 #include "daemon/options.h"
 
 enum {
@@ -27,8 +29,8 @@ enum {
     MONITOR_END_KILLED_MS = 200 /* for the kernel to end those that were killed */
 };
 
-/* Runs until a signal ends it. The environment has been reset and the paths in 'options' completed. Returns
- * an exit code (daemon/roles.h). */
-int monitor_main(const struct options *options);
+/* Runs until a signal ends it. The environment has been reset and the paths in 'options' completed;
+ * 'activation' and 'notify' were taken before. Returns an exit code (daemon/roles.h). */
+int monitor_main(const struct options *options, struct activation *activation, const struct notify *notify);
 
 #endif

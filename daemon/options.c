@@ -14,6 +14,7 @@ enum option_id {
     OPT_STATE_DIR,
     OPT_USER,
     OPT_LOG_LEVEL,
+    OPT_STRICT_PATHS,
     OPT_VERSION,
     OPT_HELP,
     OPT_ROLE,
@@ -32,6 +33,7 @@ static const struct spelling {
     {"--state-dir", OPT_STATE_DIR, true},
     {"--user", OPT_USER, true},
     {"--log-level", OPT_LOG_LEVEL, true},
+    {"--strict-paths", OPT_STRICT_PATHS, false},
     {"--version", OPT_VERSION, false},
     {"--help", OPT_HELP, false},
     {"--role", OPT_ROLE, true},
@@ -54,6 +56,8 @@ static const char help_text[] =
     "  --user NAME         as root: who the API and root's networks run as. Default: _vmswitch or\n"
     "                      vmswitch where it exists, else nobody\n"
     "  --log-level LEVEL   error, warn, info (default) or debug; the log goes to stderr\n"
+    "  --strict-paths      do not run if somebody else may write to a folder that leads to this program,\n"
+    "                      its configuration or its folders\n"
     "  --version           print the version and exit\n"
     "  --help              print this and exit\n"
     "\n"
@@ -136,6 +140,9 @@ static const char *take(struct options *options, enum option_id id, const char *
         return log_level_parse(value, &options->log_level)
                    ? NULL
                    : "--log-level: choose error, warn, info or debug, not";
+    case OPT_STRICT_PATHS:
+        options->strict_paths = true;
+        return NULL;
     case OPT_VERSION:
         options->version = true;
         return NULL;

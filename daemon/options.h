@@ -16,6 +16,7 @@
 
 struct options {
     bool help, version;
+    bool strict_paths;
     char config_path[MESSAGE_PATH_SIZE]; /* "": not given */
     char runtime_dir[MESSAGE_PATH_SIZE]; /* likewise */
     char state_dir[MESSAGE_PATH_SIZE];   /* likewise */

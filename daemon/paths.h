@@ -16,4 +16,7 @@ int paths_complete(struct options *options, uid_t uid, char *ret_why, size_t why
 /* Of a daemon that is root; the platform's. */
 const char *paths_root_runtime_dir(void);
 
+/* True for a group that has no member but root, as the system is delivered; the platform's. */
+bool paths_group_is_roots(gid_t gid);
+
 #endif

@@ -16,6 +16,7 @@ struct bound_socket {
     enum socket_kind kind;
     char name[SOCKET_NAME_SIZE];
     int fd;
+    bool is_passed; /* the activation's: not ours to close or remove */
     struct sockpath_id id;
     struct sockpath want;
 };
@@ -23,16 +24,18 @@ struct bound_socket {
 struct sockets {
     int dir_fd;
     const char *dir;
+    struct activation *activation;
     struct bound_socket *first;
 };
 
-struct sockets *sockets_create(int dir_fd, const char *dir)
+struct sockets *sockets_create(int dir_fd, const char *dir, struct activation *activation)
 {
     struct sockets *sockets = calloc(1, sizeof(*sockets));
     if (!sockets)
         return NULL;
     sockets->dir_fd = dir_fd;
     sockets->dir = dir;
+    sockets->activation = activation;
     return sockets;
 }
 
@@ -41,8 +44,10 @@ static void drop(struct sockets *sockets, struct bound_socket **at)
 {
     struct bound_socket *bound = *at;
     *at = bound->next;
-    sockpath_remove(sockets->dir_fd, bound->name, &bound->id);
-    close(bound->fd);
+    if (!bound->is_passed) {
+        sockpath_remove(sockets->dir_fd, bound->name, &bound->id);
+        close(bound->fd);
+    }
     free(bound);
 }
 
@@ -63,7 +68,21 @@ static void make_name(char name[SOCKET_NAME_SIZE], const struct bind_request *re
 
 static bool is_as_wanted(const struct bound_socket *bound, const struct sockpath *want)
 {
-    return bound->want.mode == want->mode && bound->want.uid == want->uid && bound->want.gid == want->gid;
+    return bound->is_passed ||
+           (bound->want.mode == want->mode && bound->want.uid == want->uid && bound->want.gid == want->gid);
+}
+
+/* Uses what the service manager passed, or makes it. Returns the descriptor, or a negative errno and a
+ * sentence. */
+static int open_socket(struct sockets *sockets, struct bound_socket *bound, const struct sockpath *want,
+                       char *why, size_t size)
+{
+    int fd = bound->port[0] ? -ENOENT : activation_claim(sockets->activation, bound->name, why, size);
+    if (fd == -ENOENT)
+        return sockpath_make(sockets->dir_fd, sockets->dir, bound->name, want, &bound->id, why, size);
+    bound->is_passed = true;
+    int r = fd < 0 ? fd : activation_check_mode(fd, bound->name, want->mode, why, size);
+    return r < 0 ? r : fd;
 }
 
 int sockets_bind(struct sockets *sockets, const struct bind_request *request, const struct sockpath *want,
@@ -96,8 +115,7 @@ int sockets_bind(struct sockets *sockets, const struct bind_request *request, co
     memcpy(bound->port, request->port, sizeof(bound->port));
     bound->kind = request->kind;
     make_name(bound->name, request);
-    bound->fd =
-        sockpath_make(sockets->dir_fd, sockets->dir, bound->name, want, &bound->id, ret_why, why_size);
+    bound->fd = open_socket(sockets, bound, want, ret_why, why_size);
     if (bound->fd < 0) {
         int r = bound->fd;
         free(bound);

@@ -8,6 +8,7 @@
 #ifndef DAEMON_SPAWN_H
 #define DAEMON_SPAWN_H
 
+#include <stddef.h>
 #include <sys/types.h>
 
 /* Finds out which executable we are; call it first. 'program', a literal, is what it is called for ps and
@@ -16,6 +17,9 @@ int spawn_init(const char *program);
 
 /* What spawn_init() was told. */
 const char *spawn_program(void);
+
+/* The path of our executable, NUL-terminated. Returns 0 or a negative errno. */
+int spawn_executable(char *ret_path, size_t size);
 
 /* Borrows 'channel_fd'. 'argv' as in execv(). Returns 0 and the pid, or a negative errno. */
 int spawn_self(char *const argv[], int channel_fd, pid_t *ret_pid);

@@ -20,10 +20,16 @@ int spawn_init(const char *program)
 {
     self_program = program;
     char found[PATH_MAX];
-    uint32_t size = sizeof(found);
-    if (_NSGetExecutablePath(found, &size) < 0)
-        return -ENAMETOOLONG;
+    int r = spawn_executable(found, sizeof(found));
+    if (r < 0)
+        return r;
     return realpath(found, self) ? 0 : -errno;
+}
+
+int spawn_executable(char *ret_path, size_t size)
+{
+    uint32_t room = (uint32_t)size;
+    return _NSGetExecutablePath(ret_path, &room) < 0 ? -ENAMETOOLONG : 0;
 }
 
 const char *spawn_program(void)

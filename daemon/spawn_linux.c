@@ -22,6 +22,17 @@ int spawn_init(const char *program)
     return access(self, X_OK) < 0 ? -errno : 0;
 }
 
+int spawn_executable(char *ret_path, size_t size)
+{
+    ssize_t len = readlink(self, ret_path, size);
+    if (len < 0)
+        return -errno;
+    if ((size_t)len >= size)
+        return -ENAMETOOLONG;
+    ret_path[len] = '\0';
+    return 0;
+}
+
 const char *spawn_program(void)
 {
     return self_program;

@@ -163,11 +163,12 @@ static int bind_staged(const struct staging *staging, const struct sockpath *wan
     fill_address(&address, staged_name);
     if (*ret_step = "bind", bind(fd, (const struct sockaddr *)&address, sizeof(address)) < 0)
         goto close_fd;
-    /* Owner first: a change of owner may clear mode bits. */
+    /* The mode while it is ours: root without CAP_FOWNER may change no other's. A change of owner clears
+     * set-id bits alone, which it has not, and nobody else can reach it here. */
+    if (*ret_step = "set the mode of", fchmodat(staging->fd, staged_name, want->mode & 0777, 0) < 0)
+        goto close_fd;
     if (*ret_step = "set the owner and group of",
         fchownat(staging->fd, staged_name, want->uid, want->gid, AT_SYMLINK_NOFOLLOW) < 0)
-        goto close_fd;
-    if (*ret_step = "set the mode of", fchmodat(staging->fd, staged_name, want->mode & 0777, 0) < 0)
         goto close_fd;
     /* Before it has its name: whoever sees it can connect. */
     if (*ret_step = "listen on", want->type == SOCK_STREAM && listen(fd, SOMAXCONN) < 0)

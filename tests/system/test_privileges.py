@@ -186,3 +186,23 @@ def test_the_daemon_runs_as_an_ordinary_user(user_daemon, folder):
     if answer.status < 300:
         wait_for(lambda: user_daemon.network("tap")["state"] in ("failed", "degraded"), what="the network saying so")
         assert user_daemon.network("tap")["uplink"]["reason"]
+
+
+def test_what_root_was_given_in_the_state_folder_is_the_service_users_again(make_daemon):
+    """systemd's StateDirectory= gives all of it to root at each start."""
+    made = make_daemon()
+    made.start(*empty_config(made))
+    made.create("lab")
+    assert made.stop() == 0
+    outside = made.folder / "outside"
+    outside.write_text("root's")
+    (made.state / "networks" / "link").symlink_to(outside)
+    os.link(outside, made.state / "networks" / "other-name")
+    for path in [made.state, *made.state.rglob("*")]:
+        os.chown(path, 0, 0, follow_symlinks=False)
+    made.start(*empty_config(made))
+    made.wait_up("lab")
+    service = made.network("lab")["owner"]
+    assert (made.state / "networks" / "lab.json").stat().st_uid == service
+    assert outside.stat().st_uid == 0, "what lies elsewhere was given away"
+    made.ask("DELETE", "/v1/networks/lab")

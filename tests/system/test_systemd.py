@@ -1,0 +1,188 @@
+"""The units of etc/systemd under a real systemd, booted for the test (booted.py)."""
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from booted import UNITS, Booted, is_possible
+from switchd import BUILD, IS_SANITIZED, ROOT, wait_for
+from vm import BROADCAST, StreamVm, frame, mac
+
+CACHE = BUILD / "CMakeCache.txt"
+HAS_DOUBLE = CACHE.exists() and "VMNET_DOUBLE:BOOL=ON" in CACHE.read_text()
+SYSTEMD = ROOT / "etc" / "systemd"
+needs_boot = pytest.mark.skipif(HAS_DOUBLE or IS_SANITIZED or not is_possible(),
+                                reason="needs root, systemd, a cgroup2 hierarchy, and a program without sanitizers, which map memory "
+                                "as the sandbox forbids")
+needs_analyze = pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="needs systemd-analyze (package systemd)")
+
+SOCKETS = ("vmswitchd.socket", "vmswitchd-attach.socket")
+
+
+@pytest.fixture
+def booted(folder):
+    with Booted(folder) as one:
+        yield one
+
+
+@needs_analyze
+def test_no_unit_has_a_word_that_systemd_does_not_know(tmp_path):
+    """systemd-analyze verify; our program is not installed where the units say, so another stands there."""
+    units = tmp_path / "units"
+    shutil.copytree(UNITS, units)
+    for path in units.iterdir():
+        path.write_text(path.read_text().replace("/usr/sbin/vmswitchd", sys.executable))
+        if "@" in path.name:
+            path.rename(path.with_name(path.name.replace("@", "@lab")))
+    said = subprocess.run(["systemd-analyze", "verify", "--man=no", *map(str, sorted(units.iterdir()))], capture_output=True, text=True)
+    bad = [line for line in said.stderr.splitlines() if "vmswitchd" in line]
+    assert said.returncode == 0 and not bad, said.stderr
+
+
+@needs_analyze
+@pytest.mark.parametrize("drop_in, limit", [(None, 28), ("unprivileged.conf", 20)], ids=["root", "unprivileged"])
+def test_the_exposure_stays_low(tmp_path, drop_in, limit):
+    """As systemd-analyze security counts it, in tenths. Root's: 2.7, of which 1.0 is that it has the host's network (NAT),
+    1.4 that its monitor becomes other users, 0.3 that it answers datagram VMs in /tmp and homes, 0.3 that it makes TAPs."""
+    shutil.copy(UNITS / "vmswitchd.service", tmp_path)
+    if drop_in:
+        (tmp_path / "vmswitchd.service.d").mkdir()
+        shutil.copy(SYSTEMD / drop_in, tmp_path / "vmswitchd.service.d")
+    said = subprocess.run(["systemd-analyze", "security", "--offline=yes", "--no-pager", f"--threshold={limit}", str(tmp_path / "vmswitchd.service")],
+                          capture_output=True, text=True, env={**os.environ, "SYSTEMD_UNIT_PATH": str(tmp_path)})
+    assert said.returncode == 0, said.stdout.splitlines()[-1] + said.stderr
+
+
+@needs_boot
+def test_the_first_client_starts_it_and_it_says_that_it_is_ready(booted):
+    booted.configure('{"networks": [{"name": "nat", "mode": "shared"}, {"name": "lab", "mode": "internal"}]}')
+    booted.run("systemctl", "start", *SOCKETS)
+    client = booted.client()
+    group = int(booted.run("getent", "group", "vmswitch").stdout.split(":")[2])
+    info = client.api_path.stat()
+    assert (info.st_mode & 0o777, info.st_uid, info.st_gid) == (0o660, 0, group)
+    assert (client.runtime / "attach.sock").stat().st_mode & 0o777 == 0o666
+    assert booted.show("ActiveState") == "inactive"
+    assert client.get("/v1", timeout=20).status == 200
+    wait_for(lambda: booted.show("ActiveState") == "active", 10, "the service being active")
+    assert booted.show("StatusText") == "2 of 2 networks up"
+    assert client.health("nat")["state"] == client.health("lab")["state"] == "up"
+    # The sandbox is on, the service user is ours, and nothing complained.
+    status = booted.main_status()
+    assert status["Seccomp"] == "2" and status["NoNewPrivs"] == "1"
+    owner = int(booted.run("id", "-u", "_vmswitch").stdout)
+    assert client.network("lab")["owner"] == owner
+    assert "warn" not in booted.log() and "error" not in booted.log(), booted.log()
+
+
+@needs_boot
+def test_a_restart_keeps_sockets_and_networks(booted):
+    client = booted.client()
+    booted.run("systemctl", "start", "vmswitchd-stream@lab.socket", "vmswitchd.service")
+    client.create("lab")
+    stream = client.runtime / "lab.stream"
+    # The unit's mode, not the network's.
+    before = [(path, path.stat().st_ino) for path in (client.api_path, client.runtime / "attach.sock", stream)]
+    assert stream.stat().st_mode & 0o777 == 0o660
+    for how in ("restart", "kill"):
+        if how == "restart":
+            booted.run("systemctl", "restart", "vmswitchd.service")
+        else:
+            booted.run("systemctl", "kill", "--kill-whom=main", "-s", "KILL", "vmswitchd.service")
+            wait_for(lambda: booted.show("NRestarts") == "1" and booted.show("ActiveState") == "active", 10, "the restart")
+        with StreamVm(stream, mac(1)) as a, StreamVm(stream, mac(2)) as b:
+            a.hello()
+            client.wait_up("lab")
+            b.hello()
+            a.expect(frame(BROADCAST, b.address, b"hello"))
+        assert [(path, path.stat().st_ino) for path, _ in before] == before, how
+    booted.run("systemctl", "stop", "vmswitchd.service", *SOCKETS, "vmswitchd-stream@lab.socket")
+    assert [path.name for path in client.runtime.iterdir() if path.is_socket()] == []
+    assert booted.show("Result") == "success"
+
+
+@needs_boot
+def test_a_tap_can_be_made_in_the_sandbox(booted):
+    booted.run("systemctl", "start", "vmswitchd.service")
+    client = booted.client()
+    client.create("hostnet", mode="host", uplink="tap", ipv4={"gateway": "192.168.77.1", "netmask": "255.255.255.0"})
+    assert "192.168.77.1" in booted.run("cat", "/proc/net/fib_trie").stdout
+
+
+@needs_boot
+def test_a_wrong_configuration_is_not_tried_again(booted):
+    booted.configure("{")
+    assert booted.run("systemctl", "start", "vmswitchd.service", check=False).returncode != 0
+    assert booted.show("ExecMainStatus") == "3"
+    assert (booted.show("ActiveState"), booted.show("NRestarts")) == ("failed", "0")
+    assert "vmswitchd.conf" in booted.log()
+
+
+@needs_boot
+def test_without_root_everything_that_needs_none_works(folder):
+    booted = Booted(folder)
+    booted.drop_in("unprivileged.conf", (SYSTEMD / "unprivileged.conf").read_text())
+    with booted:
+        booted.run("systemctl", "start", *SOCKETS)
+        client = booted.client()
+        assert client.get("/v1", timeout=20).status == 200
+        user, group = (int(booted.run(*words).stdout.split(":")[-1 if words[0] == "id" else 2])
+                       for words in (("id", "-u", "_vmswitch"), ("getent", "group", "vmswitch")))
+        status = booted.main_status()
+        assert status["Uid"].split() == [str(user)] * 4 and status["CapBnd"] == "0" * 16
+        client.wait_up("shared", 20)
+        client.create("lab", sockets={"mode": "0660"})
+        info = client.api_path.stat()
+        assert (info.st_mode & 0o777, info.st_gid) == (0o660, group)
+        # A member of the group uses the API, plugs in and attaches; anybody else does not.
+        attach = ("import socket, sys; a, b = socket.socketpair(); c = socket.socket(socket.AF_UNIX); c.connect('/run/vmswitch/attach.sock');"
+                  "socket.send_fds(c, [b'{\"network\": \"lab\"}\\n'], [b.fileno()]); said = c.recv(999); print(said); sys.exit(b'\"port\"' not in said)")
+        curl = ("curl", "-sf", "--unix-socket", "/run/vmswitch/api.sock", "http://localhost/v1/networks")
+        for command in (curl, (sys.executable, "-c", attach)):
+            as_who = lambda gid: booted.run("setpriv", "--reuid=65534", f"--regid={gid}", "--clear-groups", *command, check=False)
+            assert as_who(group).returncode == 0, as_who(group).stderr
+            assert as_who(65534).returncode != 0
+        booted.run("systemctl", "restart", "vmswitchd.service")
+        client.wait_up("lab", 20)
+
+
+USER_MANAGER = """[Service]
+Type=notify
+User=nobody
+Delegate=yes
+Environment=XDG_RUNTIME_DIR=/run/user-of-test HOME=/run/user-of-test SYSTEMD_UNIT_PATH={units}
+ExecStart=/lib/systemd/systemd --user --unit=test.target --log-target=console
+StandardError=append:/run/user-manager-log
+"""
+
+
+@needs_boot
+def test_a_user_has_it_by_the_users_own_systemd(folder):
+    booted = Booted(folder)
+    units = folder / "user-units"
+    shutil.copytree(SYSTEMD / "user", units)
+    for name in ("test", "basic", "sockets", "shutdown", "default"):
+        (units / f"{name}.target").write_text(f"[Unit]\nDescription={name}\nDefaultDependencies=no\n")
+    (units / "vmswitchd.service.d").mkdir()
+    (units / "vmswitchd.service.d" / "log.conf").write_text("[Service]\nStandardError=append:/run/user-of-test/log\n")
+    (booted.units / "manager.service").write_text(USER_MANAGER.format(units=units))
+    with booted:
+        booted.run("install", "-d", "-o", "nobody", "-m", "0700", "/run/user-of-test")
+        booted.run("systemctl", "start", "manager.service")
+        mine = lambda *words: booted.run("setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", "env",
+                                         "XDG_RUNTIME_DIR=/run/user-of-test", *words)
+        mine("systemctl", "--user", "start", *SOCKETS)
+        client = booted.client()
+        client.runtime = booted.root / "run" / "user-of-test" / "vmswitch"
+        assert client.api_path.stat().st_mode & 0o777 == 0o600
+        assert client.get("/v1", timeout=20).status == 200
+        client.wait_up("shared", 20)
+        client.create("lab")
+        inode = client.api_path.stat().st_ino
+        mine("systemctl", "--user", "restart", "vmswitchd.service")
+        assert mine("systemctl", "--user", "show", "-P", "StatusText", "vmswitchd.service").stdout.strip() == "2 of 2 networks up"
+        assert client.api_path.stat().st_ino == inode
+        log = (client.runtime.parent / "log").read_text()
+        assert "warn" not in log and "error" not in log, log
