@@ -19,7 +19,7 @@ int accounts_find_service(const char *name, uid_t *ret_uid, gid_t *ret_gid, char
         if (user && i == N_NAMES - 1)
             log_warn(
                 "no user _vmswitch or vmswitch: running as nobody, which other services may share; make one "
-                "(useradd --system --no-create-home vmswitch), or say --user");
+                "(useradd --system --no-create-home vmswitch)");
     }
     if (!user) {
         snprintf(ret_why, why_size, "there is no user '%s' to run as; make one, or say --user",

@@ -222,10 +222,12 @@ static int start_keeper(const struct front_plan *plan, const char *program)
     return r < 0 ? r : fds[0];
 }
 
-static void start_loop(struct front *front)
+static int start_loop(struct front *front)
 {
     static const int caught[] = {SIGTERM, SIGINT, SIGHUP};
-    uv_loop_init(&front->loop);
+    int r = uv_loop_init(&front->loop);
+    if (r < 0)
+        return r;
     uv_timer_init(&front->loop, &front->deadline);
     front->deadline.data = front;
     uv_timer_start(&front->deadline, on_start_deadline, START_MS, 0);
@@ -234,6 +236,7 @@ static void start_loop(struct front *front)
         front->signals[i].data = front;
         uv_signal_start(&front->signals[i], on_signal, caught[i]);
     }
+    return 0;
 }
 
 /* The keeper first, then the privileges. Returns 0, or -1 with a sentence. */
@@ -271,21 +274,31 @@ static void close_loop(struct front *front)
     free(front);
 }
 
+/* Of a program that is setuid: all processes are the file's owner, who called is of no account any more. */
+static int be_one_user(void)
+{
+    if (getgid() != getegid() && setregid(getegid(), getegid()) < 0)
+        return -errno;
+    return getuid() != geteuid() && setreuid(geteuid(), geteuid()) < 0 ? -errno : 0;
+}
+
 int front_run(const char *program, const struct front_plan *plan, const struct front_events *events,
               void *ctx)
 {
     struct front *front = calloc(1, sizeof(*front));
     struct keep_order order;
-    char why[MESSAGE_WHY_SIZE] = "out of memory";
+    char why[MESSAGE_WHY_SIZE];
     log_open("", plan->log_level);
-    int r = environment_isolate(plan->kept_fds, plan->n_kept_fds);
-    if (!front || r < 0) {
-        log_error("cannot start: %s", front ? strerror(-r) : why);
+    if (front)
+        *front = (struct front){.plan = plan, .events = events, .ctx = ctx, .socket_fd = -1, .keeper_fd = -1};
+    int r = front ? be_one_user() : -ENOMEM;
+    r = r < 0 ? r : environment_isolate(plan->kept_fds, plan->n_kept_fds);
+    r = r < 0 ? r : start_loop(front);
+    if (r < 0) {
+        log_error("cannot start: %s", strerror(-r));
         free(front);
         return EXIT_FAILED;
     }
-    *front = (struct front){.plan = plan, .events = events, .ctx = ctx, .socket_fd = -1, .keeper_fd = -1};
-    start_loop(front);
     int exit_code = EXIT_FAILED;
     if (open_keeper(front, program, why, sizeof(why)) < 0) {
         log_error("%s", why);

@@ -73,6 +73,9 @@ int front_role(const char *program, int argc, char **argv);
  * "user", "none", "vmnet"; NULL or "": auto). Then checks the whole. Returns 0, or -1 with a sentence. */
 int front_choose_uplink(struct network_spec *spec, const char *wanted, char *why, size_t why_size);
 
+/* That check alone, for a spec that was changed since. Returns 0, or -1 with a sentence. */
+int front_check(const struct network_spec *spec, char *why, size_t why_size);
+
 /* True if 'value' of an option was given and means something: clients write "" and "<nil>" for "not set". */
 bool front_is_set(const char *value);
 

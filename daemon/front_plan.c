@@ -41,7 +41,7 @@ static enum network_uplink best_uplink(enum network_mode mode)
 }
 
 /* In what the program's users know: modes and addresses are options, the uplink is a variable. */
-static int check(const struct network_spec *spec, char *why, size_t size)
+int front_check(const struct network_spec *spec, char *why, size_t why_size)
 {
     struct network_spec checked = *spec;
     struct spec_error error;
@@ -51,7 +51,7 @@ static int check(const struct network_spec *spec, char *why, size_t size)
     if (network_spec_check(&checked, &error) == 0)
         return 0;
     const char *field = strrchr(error.field, '/');
-    snprintf(why, size, "%s %s", field ? field + 1 : "the network", error.rule);
+    snprintf(why, why_size, "%s %s", field ? field + 1 : "the network", error.rule);
     return -1;
 }
 
@@ -76,5 +76,5 @@ int front_choose_uplink(struct network_spec *spec, const char *wanted, char *why
         snprintf(why, why_size, "VMSWITCH_UPLINK=%s: %s", network_uplink_name(spec->uplink), refusal);
         return -1;
     }
-    return check(spec, why, why_size);
+    return front_check(spec, why, why_size);
 }

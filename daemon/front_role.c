@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "daemon/front.h"
 #include "daemon/keeper.h"
@@ -29,6 +30,9 @@ int front_role(const char *program, int argc, char **argv)
     struct stat st;
     if (options_parse(&options, argc, argv, why, sizeof(why)) < 0)
         return complain(program, why);
+    /* Of a program that is setuid, anybody could start a keeper and tell it what to do. */
+    if (getuid() != geteuid() || getgid() != getegid())
+        return complain(program, "--role is not for you");
     if (fstat(ROLE_CHANNEL_FD, &st) < 0 || !S_ISSOCK(st.st_mode))
         return complain(program, "--role is for the program's own use");
     signal(SIGPIPE, SIG_IGN);

@@ -76,8 +76,8 @@ static void warn(const struct socket_vmnet_options *options, const struct front_
         log_warn("running with setuid, which lets everybody make networks; start it by sudo instead");
     if (uplink == WANT_VMNET && options->mode == MODE_SHARED && !options->has_gateway)
         log_warn("--vmnet-gateway=IP is not given: the addresses are macOS's choice");
-    if (options->disable_dhcp && (options->has_interface_id || options->has_network_id))
-        log_warn("--vmnet-disable-dhcp: the other identifiers are of no use with it");
+    if (options->has_network_id && options->mode != MODE_HOST)
+        log_warn("--vmnet-network-identifier goes with --vmnet-mode=host alone: it is ignored");
     if (uplink != WANT_VMNET && (options->has_interface_id || options->has_network_id))
         log_info("the uplink %s has no identifiers: they are ignored", network_uplink_name(uplink));
 }
@@ -94,10 +94,10 @@ static int make_plan(struct front_plan *plan, const struct socket_vmnet_options 
     if (front_choose_uplink(&plan->spec, uplink, why, size) < 0 ||
         choose_group(plan, options->socket_group, why, size) < 0)
         return -1;
-    if (plan->spec.uplink == WANT_VMNET && !options->has_gateway) {
-        /* Its own choice, which is what it would be without us. */
-        plan->spec.ipv4.gateway = plan->spec.ipv4.netmask = plan->spec.ipv4.dhcp_end = 0;
-    }
+    if (plan->spec.uplink == WANT_VMNET)
+        socket_vmnet_options_fill_vmnet(options, &plan->spec);
+    if (front_check(&plan->spec, why, size) < 0)
+        return -1;
     return choose_user(plan, why, size);
 }
 

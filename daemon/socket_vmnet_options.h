@@ -32,6 +32,10 @@ struct socket_vmnet_options {
 int socket_vmnet_options_parse(struct socket_vmnet_options *ret_options, int argc, char **argv, char *ret_why,
                                size_t why_size);
 
+/* Puts into 'spec', whose uplink is vmnet, what vmnet knows and no other uplink does. It serves DHCP in host
+ * mode too, but on a network with an identifier; addresses that nobody named are its own choice. */
+void socket_vmnet_options_fill_vmnet(const struct socket_vmnet_options *options, struct network_spec *spec);
+
 const char *socket_vmnet_usage(void);
 
 #endif

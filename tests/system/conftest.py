@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 import switchd
-from front import Front
+from front import Front, processes_of
+from switchd import wait_for
 from vm import Traffic, assert_clean
 
 
@@ -129,5 +130,6 @@ def start_front(request, folder):
         if made.process.poll() is None and not has_failed:
             assert made.stop() == 0, made.log()
         made.end()
-        if not has_failed:
-            made.check_log()
+    for made in start.made if not has_failed else []:
+        wait_for(lambda: not processes_of(made.program), 5, f"the end of every {made.program}")
+        made.check_log()

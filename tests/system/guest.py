@@ -12,13 +12,13 @@ _serial = itertools.count(1)
 
 
 class Guest:
-    """A booting guest with one card on 'netdev' (QEMU's words without the id). umask 0: see vm.DatagramVm."""
+    """A booting guest with one card on 'netdev' (QEMU's words without the id), run by 'wrap'. umask 0: see vm.DatagramVm."""
 
-    def __init__(self, netdev, pass_fds=()):
+    def __init__(self, netdev, pass_fds=(), wrap=()):
         number = next(_serial)
         kind, _, rest = netdev.partition(",")
         self.mac = f"52:54:00:67:00:{number:02x}"
-        command = ["qemu-system-x86_64", "-accel", "tcg", "-cpu", "max", "-m", "128", "-nodefaults", "-no-user-config",
+        command = [*wrap, "qemu-system-x86_64", "-accel", "tcg", "-cpu", "max", "-m", "128", "-nodefaults", "-no-user-config",
                    "-display", "none", "-no-reboot", "-serial", "stdio", "-monitor", "none", "-kernel", str(IMAGE / "vmlinuz"),
                    "-initrd", str(IMAGE / "initrd.gz"), "-append", "console=ttyS0 quiet panic=-1",
                    "-netdev", f"{kind},id=n0,{rest}", "-device", f"virtio-net-pci,netdev=n0,mac={self.mac},romfile="]

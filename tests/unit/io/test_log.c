@@ -50,6 +50,33 @@ static void a_line_has_level_and_role_and_is_one_line(void **state)
     assert_ptr_equal(strchr(line, '\n'), line + n - 1);
 }
 
+static void a_stand_in_writes_as_what_it_stands_in_for(void **state)
+{
+    static const char wanted[] =
+        "INFO | one\nERROR| uplink lab: two\nWARN  [main] three\nDEBUG [uplink] fo\\x0aur\n";
+    char text[2048];
+    ssize_t n;
+
+    (void)state;
+    redirect();
+    log_set_style(LOG_STYLE_BAR);
+    log_open("", LOG_DEBUG);
+    log_info("one");
+    log_open("uplink lab", LOG_DEBUG);
+    log_error("two");
+    log_set_style(LOG_STYLE_TAGGED);
+    log_open("", LOG_DEBUG);
+    log_warn("three");
+    log_open("uplink", LOG_DEBUG);
+    log_debug("fo\nur");
+    log_set_style(LOG_STYLE_OWN);
+    n = read(reader, text, sizeof text - 1);
+    restore();
+    assert_true(n > 0);
+    text[n] = '\0';
+    assert_string_equal(text, wanted);
+}
+
 static void levels_above_the_chosen_one_say_nothing(void **state)
 {
     char line[256];
@@ -164,6 +191,7 @@ static void an_uplink_is_tried_again_more_and_more_seldom(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_stand_in_writes_as_what_it_stands_in_for),
         cmocka_unit_test(a_line_has_level_and_role_and_is_one_line),
         cmocka_unit_test(levels_above_the_chosen_one_say_nothing),
         cmocka_unit_test(g03_a_full_pipe_loses_lines_and_counts_them),
