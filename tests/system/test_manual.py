@@ -1,4 +1,4 @@
-"""vmswitchd(8) says what the program says. (vmswitch(1) and vmswitchd.conf(5): tests/unit/daemon.)"""
+"""Manual pages and compatibility.md say what the programs say. (vmswitch(1), vmswitchd.conf(5): tests/unit/daemon.)"""
 import re
 import subprocess
 
@@ -12,3 +12,21 @@ def test_vmswitchd_8_has_the_options_and_exit_codes_of_the_program():
     assert options and options == set(re.findall(r"^\.It Fl -([a-z-]+)", page, re.M))
     codes = set(re.findall(r"(?:Exit: |; |\n\s+)(\d) ", said[said.index("Exit:"):]))
     assert codes == set(re.findall(r"^\.It (?:Li )?(\d)$", page, re.M))
+
+
+def test_socket_vmnet_8_has_the_options_of_the_program():
+    said = subprocess.run([str(BIN / "socket_vmnet"), "--help"], capture_output=True, text=True, check=True).stdout
+    page = (ROOT / "etc" / "socket_vmnet.8").read_text()
+    options = set(re.findall(r"^  (?:-\w, )?--([a-z0-9-]+)", said, re.M))
+    assert len(options) == 13 and options == set(re.findall(r"^\.It Fl -([a-z0-9-]+)", page, re.M))
+    for name in ("DEBUG", "VMSWITCH_UPLINK"):
+        assert name in said and f".It Ev {name}" in page
+
+
+def test_compatibility_md_names_tests_that_are_there():
+    page = (ROOT / "docs" / "compatibility.md").read_text()
+    tests = "\n".join(path.read_text() for path in sorted((ROOT / "tests").rglob("test_*.[cp]*")))
+    for name in re.findall(r"`(test_[a-z0-9_*]+|[a-z0-9]+(?:_[a-z0-9]+){3,})`", page):
+        assert name.rstrip("*") in tests, name
+    for row in range(1, 29):
+        assert f"| {row} | " in page
