@@ -35,6 +35,12 @@ void api_reply_json(struct api_call *call, unsigned status, json_t *body);
 /* Who asks; valid as long as the call. */
 const struct peer *api_call_peer(const struct api_call *call);
 
+struct api_reload { /* which networks may be restarted where a change needs it */
+    bool all;
+    uint32_t n_names; /* or these */
+    char names[NETWORKS_MAX][NETWORK_NAME_SIZE];
+};
+
 struct api_ops {
     void (*info)(void *ctx, struct api_call *call);
     void (*health)(void *ctx, struct api_call *call);
@@ -52,6 +58,7 @@ struct api_ops {
     void (*fdb)(void *ctx, struct api_call *call, const char *network);
     void (*flush_fdb)(void *ctx, struct api_call *call, const char *network);
     void (*interfaces)(void *ctx, struct api_call *call);
+    void (*reload)(void *ctx, struct api_call *call, const struct api_reload *request);
 };
 
 struct api_server;

@@ -87,6 +87,13 @@ bool network_spec_differs_live_only(const struct network_spec *a, const struct n
            same_tuning(a, b);
 }
 
+void network_spec_take_live(struct network_spec *spec, const struct network_spec *from)
+{
+    spec->isolated = from->isolated;
+    spec->n_forwards = from->n_forwards;
+    memcpy(spec->forwards, from->forwards, sizeof(spec->forwards));
+}
+
 bool port_spec_is_same(const struct port_spec *a, const struct port_spec *b)
 {
     return strcmp(a->name, b->name) == 0 && a->enabled == b->enabled && a->isolated == b->isolated &&

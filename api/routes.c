@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "api/call.h"
+#include "api/reload_request.h"
 #include "api/spec_json.h"
 
 /* Each of these is one op; what they share is in route_dispatch(). */
@@ -124,6 +125,18 @@ static void get_interfaces(struct api_call *call, const struct route_names *name
     call->ops->interfaces(call->ctx, call);
 }
 
+static void post_reload(struct api_call *call, const struct route_names *names, const json_t *body)
+{
+    struct api_reload request;
+    struct spec_error error;
+
+    (void)names;
+    if (reload_request_from_json(body, &request, &error) < 0)
+        call_reply_spec_error(call, 400, &error);
+    else
+        call->ops->reload(call->ctx, call, &request);
+}
+
 #define NETWORK "/v1/networks/{network}"
 #define PORT NETWORK "/ports/{port}"
 
@@ -152,6 +165,8 @@ const struct route routes[] = {
      "Forgets the learned addresses of a network."},
     {"GET", "/v1/interfaces", BODY_NONE, false, get_interfaces, NULL,
      "Lists the host interfaces that a bridged network can use."},
+    {"POST", "/v1/reload", BODY_OPTIONAL, true, post_reload, "{\"restart\": true}",
+     "Reads the configuration file again and applies what has changed."},
 };
 const size_t n_routes = sizeof(routes) / sizeof(routes[0]);
 

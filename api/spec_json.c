@@ -323,8 +323,8 @@ int network_spec_from_json(const json_t *object, const char *name, struct networ
     static const char *const known[] = {
         "name",          "mode",     "uplink",  "interface", "ipv4",    "ipv6",   "mtu",   "isolated",
         "host_loopback", "forwards", "sockets", "limits",    "offload", "tuning", "vmnet", NULL};
-    static const char *const read_only[] = {"pid",    "owner",    "source", "file", "state",
-                                            "reason", "counters", "fdb",    NULL};
+    static const char *const read_only[] = {"pid",   "owner",  "source",   "file", "needs_restart",
+                                            "state", "reason", "counters", "fdb",  NULL};
     const char *modes[MODE_N];
     struct fields fields;
     char its_name[NETWORK_NAME_SIZE] = "";

@@ -137,6 +137,8 @@ json_t *view_network(const struct network_spec *spec, const struct network_statu
     json_object_set_new(network, "owner", json_integer(status->owner_uid));
     json_object_set_new(network, "source", json_text(status->source));
     json_object_set_new(network, "file", json_text(status->file));
+    json_object_set_new(network, "needs_restart",
+                        status->needs_restart ? json_deep_copy(status->needs_restart) : json_array());
     show_sockets(network, status);
     show_lan(network, status->lan);
     return network;

@@ -23,6 +23,7 @@ struct network_status {
     struct uplink_subnet subnet;                           /* what vmnet has; all 0: nothing to tell */
     const char *stream_path, *datagram_path, *attach_path; /* absolute, or NULL */
     const struct lan_snapshot *lan;                        /* NULL: not known (unresponsive) */
+    json_t *needs_restart; /* fields of the configuration that wait for a restart; borrowed; NULL: none */
 };
 
 json_t *view_network(const struct network_spec *spec, const struct network_status *status);

@@ -113,6 +113,7 @@ int cli_complain_unreachable(const char *path, int error);
 
 int cli_network_body(const struct cli *cli, json_t **ret_body);
 int cli_port_body(const struct cli *cli, json_t **ret_body);
+int cli_reload_body(const struct cli *cli, json_t **ret_body);
 
 /* ---- cli_tables.c: print what the API answered ---- */
 
@@ -123,6 +124,7 @@ void cli_print_port_made(const json_t *port, unsigned status);
 void cli_print_fdb(const json_t *answer);
 void cli_print_health(const json_t *answer);
 void cli_print_interfaces(const json_t *answer);
+void cli_print_reload(const json_t *answer);
 
 /* ---- cli_run.c ---- */
 

@@ -165,6 +165,23 @@ static int interfaces(const struct cli *cli)
     return get(cli, "/interfaces", cli_print_interfaces);
 }
 
+static int reload(const struct cli *cli)
+{
+    struct cli_answer answer;
+    json_t *body;
+
+    int r = cli_reload_body(cli, &body);
+    if (r != CLI_OK)
+        return r;
+    r = cli_request(cli, "POST", "/reload", body, &answer);
+    json_decref(body);
+    if (r == CLI_OK) {
+        show(cli, &answer, cli_print_reload);
+        cli_answer_free(&answer);
+    }
+    return r;
+}
+
 static void print_version(const json_t *answer)
 {
     const char *text = json_string_value(json_object_get(answer, "version"));
@@ -224,6 +241,11 @@ static const struct cli_option fdb_options[] = {
     {"flush", NULL, "forget what was learned instead of printing it"},
     {NULL, NULL, NULL},
 };
+static const struct cli_option reload_options[] = {
+    {"restart", NULL, "restart the networks that cannot be changed otherwise; their VMs are cut off"},
+    {"restart-network", "NAME", "this network only; repeatable"},
+    {NULL, NULL, NULL},
+};
 static const struct cli_option run_options[] = {
     {"kind", "KIND", "stream (the default) or datagram"},
     {"fd", "N", "the descriptor the command gets; by default 3 for a stream, 4 for datagrams"},
@@ -244,6 +266,7 @@ const struct cli_command cli_commands[] = {
     {"fdb", "NETWORK", 1, false, fdb_options, "list the addresses a network knows", fdb},
     {"health", "", 0, false, NULL, "say of each network how it is, and why", health},
     {"interfaces", "", 0, false, NULL, "list what a network can be bridged to", interfaces},
+    {"reload", "", 0, false, reload_options, "read the configuration file again and apply it", reload},
     {"run", "NETWORK", 1, true, run_options, "run a command that is plugged into a network", cli_run},
     {"version", "", 0, false, NULL, "print the versions of this program and of the daemon", version},
     {NULL, NULL, 0, false, NULL, NULL, NULL},

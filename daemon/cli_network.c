@@ -174,6 +174,22 @@ int cli_network_body(const struct cli *cli, json_t **ret_body)
     return r;
 }
 
+int cli_reload_body(const struct cli *cli, json_t **ret_body)
+{
+    json_t *names = json_array(), *body = json_object();
+    const char *name;
+
+    for (int at = 0; (name = cli_next_value(cli, "restart-network", &at));)
+        json_array_append_new(names, json_string(name));
+    if (cli_value(cli, "restart"))
+        json_object_set_new(body, "restart", json_true());
+    else if (json_array_size(names) > 0)
+        json_object_set(body, "restart", names);
+    json_decref(names);
+    *ret_body = body;
+    return CLI_OK;
+}
+
 int cli_port_body(const struct cli *cli, json_t **ret_body)
 {
     json_t *body = json_object();

@@ -390,3 +390,39 @@ void cli_print_interfaces(const json_t *answer)
     }
     table_print(&table);
 }
+
+/* ---- reload ---- */
+
+static void add_list(struct table *table, const json_t *list)
+{
+    char text[CELL_SIZE] = "";
+    size_t len = 0;
+
+    for (size_t i = 0; i < json_array_size(list) && len < sizeof text; i++)
+        len += (size_t)snprintf(
+            text + len, sizeof text - len, "%s%s", i ? "," : "",
+            json_is_string(json_array_get(list, i)) ? json_string_value(json_array_get(list, i)) : "-");
+    table_add(table, "%s", text[0] ? text : "-");
+}
+
+void cli_print_reload(const json_t *answer)
+{
+    static const char *const headers[] = {"NAME", "RESULT", "CHANGED", "NEEDS RESTART FOR", NULL};
+    const json_t *list = list_of(answer, "networks");
+    bool is_left = false;
+    struct table table;
+
+    table_init(&table, headers);
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *network = json_array_get(list, i), *left = json_object_get(network, "needs_restart");
+        add_text(&table, network, "name");
+        add_text(&table, network, "result");
+        add_list(&table, json_object_get(network, "changed"));
+        add_list(&table, left);
+        is_left |= json_array_size(left) > 0;
+    }
+    table_print(&table);
+    print_sentences(list, "reason");
+    if (is_left)
+        puts("\"vmswitch reload --restart\" restarts them; their VMs are cut off and connect again.");
+}

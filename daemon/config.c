@@ -96,6 +96,23 @@ static int read_user(struct reader *reader, const json_t *user, const char *base
     return 0;
 }
 
+/* An address is at one port: at none before this one. */
+static int check_statics(struct reader *reader, const char *base, const struct network_config *network,
+                         const struct port_spec *port)
+{
+    char pointer[160];
+
+    for (uint32_t i = 0; i < port->n_statics; i++)
+        for (uint32_t k = 0; k < network->n_ports; k++)
+            for (uint32_t j = 0; j < network->ports[k].n_statics; j++)
+                if (network->ports[k].statics[j] == port->statics[i]) {
+                    snprintf(pointer, sizeof pointer, "%s/static_addresses/%u", base, i);
+                    return refuse(reader, pointer, "must not be an address of port \"%s\" as well",
+                                  network->ports[k].name);
+                }
+    return 0;
+}
+
 static int read_port(struct reader *reader, const json_t *element, const char *base,
                      struct network_config *network)
 {
@@ -109,11 +126,14 @@ static int read_port(struct reader *reader, const json_t *element, const char *b
         snprintf(pointer, sizeof pointer, "%s%s", base, error.field);
         return refuse(reader, pointer, "%s", error.rule);
     }
+    snprintf(pointer, sizeof pointer, "%s/name", base);
+    if (strcmp(port->name, "uplink") == 0)
+        return refuse(reader, pointer, "must not be \"uplink\", which every network has");
     for (uint32_t i = 0; i < network->n_ports; i++)
-        if (strcmp(network->ports[i].name, port->name) == 0) {
-            snprintf(pointer, sizeof pointer, "%s/name", base);
+        if (strcmp(network->ports[i].name, port->name) == 0)
             return refuse(reader, pointer, "must be the only port \"%s\" of its network", port->name);
-        }
+    if (check_statics(reader, base, network, port) < 0)
+        return -1;
     network->n_ports++;
     return 0;
 }

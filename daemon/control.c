@@ -16,6 +16,8 @@
 
 #include "daemon/roles.h"
 
+enum { RENEWAL_MS = 100 }; /* for the answers that are on their way */
+
 static void end(struct control *control, int exit_code)
 {
     control->exit_code = exit_code;
@@ -67,18 +69,40 @@ int control_check_bridge(const struct control *control, const struct network_spe
 
 /* ---- what should run ---- */
 
+int control_owner_of(const struct control *control, const struct network_config *nc, const char *file,
+                     uint32_t *ret_uid, uint32_t *ret_gid, char *why, size_t size)
+{
+    *ret_uid = control->hello.service_uid;
+    *ret_gid = control->hello.service_gid;
+    if (!nc->user[0])
+        return 0;
+    const struct passwd *user = getpwnam(nc->user);
+    if (!user || user->pw_uid == 0) {
+        snprintf(why, size, "%s: network %s: user: %s %s", file, nc->spec.name, nc->user,
+                 user ? "has uid 0, and no network runs as root" : "does not exist");
+        return -1;
+    }
+    *ret_uid = user->pw_uid;
+    if (user->pw_gid) /* root's group goes to no network */
+        *ret_gid = user->pw_gid;
+    return 0;
+}
+
+void control_set_log_level(struct control *control, const struct config *config)
+{
+    const struct log_order order = {.level = config->has_log_level ? (int)config->log_level
+                                                                   : control->hello.log_level};
+    log_set_level((enum log_level)order.level);
+    channel_uv_send(control->monitor, MSG_LOG_LEVEL, 0, &order, sizeof(order), -1);
+}
+
 static int add_configured(struct control *control, const struct network_config *nc)
 {
-    uint32_t uid = control->hello.service_uid, gid = control->hello.service_gid;
-    if (nc->user[0]) {
-        const struct passwd *user = getpwnam(nc->user);
-        if (!user || user->pw_uid == 0) {
-            log_error("%s: network %s: user: %s %s", control->hello.config_path, nc->spec.name, nc->user,
-                      user ? "has uid 0, and no network runs as root" : "does not exist");
-            return -1;
-        }
-        uid = user->pw_uid;
-        gid = user->pw_gid ? user->pw_gid : control->hello.service_gid; /* root's group goes to no network */
+    char why[CONFIG_WHY_SIZE];
+    uint32_t uid, gid;
+    if (control_owner_of(control, nc, control->hello.config_path, &uid, &gid, why, sizeof(why)) < 0) {
+        log_error("%s", why);
+        return -1;
     }
     struct managed *m = managed_add(control, &nc->spec, SOURCE_CONFIG, uid, gid);
     if (!m)
@@ -97,8 +121,7 @@ static int load_config(struct control *control)
         log_error("%s", why);
         return -1;
     }
-    if (control->config.has_log_level)
-        log_set_level(control->config.log_level);
+    control_set_log_level(control, &control->config);
     for (uint32_t i = 0; i < control->config.n_networks; i++)
         if (add_configured(control, &control->config.networks[i]) < 0)
             return -1;
@@ -190,6 +213,7 @@ static void start_or_adopt(struct control *control, struct managed *m)
     struct orphan *uplink = take_orphan(control, ROLE_UPLINK, m->spec.name);
     if (!uplink)
         uplink = take_orphan(control, ROLE_VMNET, m->spec.name);
+    m->is_adopted = network != NULL;
     if (uplink) {
         uplink_adopt(m, uplink);
         orphan_free(uplink);
@@ -219,16 +243,36 @@ static void stop_orphans(struct control *control)
     }
 }
 
+static void list_bridges(const struct config *config, struct bridge_list *ret_list)
+{
+    memset(ret_list, 0, sizeof(*ret_list)); /* it is compared, and travels, as it lies */
+    for (uint32_t i = 0; i < config->n_bridged_interfaces; i++)
+        memcpy(ret_list->names[ret_list->n++], config->bridged_interfaces[i], NETWORK_IFNAME_SIZE);
+    for (uint32_t i = 0; i < config->n_networks && ret_list->n < BRIDGED_MAX; i++)
+        if (config->networks[i].spec.interface[0])
+            memcpy(ret_list->names[ret_list->n++], config->networks[i].spec.interface, NETWORK_IFNAME_SIZE);
+}
+
 /* Before anything is heard of a client: what comes later, the monitor does not believe. */
 static void send_bridges(struct control *control)
 {
-    struct bridge_list list = {.n = 0};
-    for (uint32_t i = 0; i < control->config.n_bridged_interfaces; i++)
-        memcpy(list.names[list.n++], control->config.bridged_interfaces[i], NETWORK_IFNAME_SIZE);
-    for (uint32_t i = 0; i < control->config.n_networks && list.n < BRIDGED_MAX; i++)
-        if (control->config.networks[i].spec.interface[0])
-            memcpy(list.names[list.n++], control->config.networks[i].spec.interface, NETWORK_IFNAME_SIZE);
-    channel_uv_send(control->monitor, MSG_BRIDGES, 0, &list, sizeof(list), -1);
+    list_bridges(&control->config, &control->bridges);
+    channel_uv_send(control->monitor, MSG_BRIDGES, 0, &control->bridges, sizeof(control->bridges), -1);
+}
+
+static void on_renewal(uv_timer_t *timer)
+{
+    end(timer->data, EXIT_OK);
+}
+
+void control_renew_if_needed(struct control *control)
+{
+    struct bridge_list bridges;
+    list_bridges(&control->config, &bridges);
+    if (memcmp(&bridges, &control->bridges, sizeof(bridges)) == 0)
+        return;
+    log_info("the configuration names other bridges: control starts anew, networks go on");
+    uv_timer_start(&control->renewal, on_renewal, RENEWAL_MS, 0);
 }
 
 static void begin(struct control *control)
@@ -332,6 +376,9 @@ static void on_monitor_message(void *ctx, struct message *message)
         if (!control->has_begun)
             begin(control);
         break;
+    case MSG_RELOAD:
+        control_reload(control, NULL, &(const struct api_reload){.all = false});
+        break;
     case MSG_EXITED:
         take_exited(control, message->payload);
         break;
@@ -361,6 +408,7 @@ static void close_all(struct control *control)
     if (control->attach)
         attach_close(control->attach);
     control_ready_close(control);
+    control_reload_end(control);
     asks_close(&control->asks);
     managed_free_all(control);
     while (control->orphans) {
@@ -369,6 +417,7 @@ static void close_all(struct control *control)
         orphan_free(orphan);
     }
     channel_uv_close(control->monitor);
+    uv_close((uv_handle_t *)&control->renewal, NULL);
     uv_close((uv_handle_t *)&control->sigterm, NULL);
     const int fds[] = {control->api_fd, control->attach_fd, control->config_fd};
     for (unsigned i = 0; i < sizeof(fds) / sizeof(fds[0]); i++)
@@ -393,6 +442,8 @@ int control_main(int channel_fd)
     control->started_ms = uv_now(&control->loop);
     asks_open(&control->asks, &control->loop);
     control_ready_open(control);
+    uv_timer_init(&control->loop, &control->renewal);
+    control->renewal.data = control;
     uv_signal_init(&control->loop, &control->sigterm);
     control->sigterm.data = control;
     uv_signal_start(&control->sigterm, on_sigterm, SIGTERM);

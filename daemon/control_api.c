@@ -42,7 +42,7 @@ bool control_refuse_configured(struct managed *m, struct api_call *call)
         return false;
     snprintf(detail, sizeof(detail), "network %s comes from the configuration file %s", m->spec.name,
              m->control->hello.config_path);
-    control_reply_problem(call, 409, detail, NULL, "change it in the file and restart vmswitchd");
+    control_reply_problem(call, 409, detail, NULL, "change it in the file, then POST /v1/reload");
     return true;
 }
 
@@ -100,6 +100,7 @@ static void fill_status(const struct managed *m, const struct query_result *resu
                                                  : UPLINK_NONE,
         .uplink_state = UPLINK_STARTING,
         .uplink_pid = m->up.pid,
+        .needs_restart = m->pending ? m->pending->fields : NULL,
     };
     if (result) {
         status->uplink_state = result->report.uplink_state;
@@ -405,4 +406,5 @@ const struct api_ops control_api_ops = {
     .fdb = control_fdb_op,
     .flush_fdb = control_flush_fdb_op,
     .interfaces = control_interfaces_op,
+    .reload = control_reload_op,
 };

@@ -2,6 +2,8 @@
  *
  *   control.c           start: what the monitor hands over, configuration, state; the end
  *   asks.c              questions to other roles that wait for an answer
+ *   control_reload.c    the configuration file again: read, checked, and applied to what runs
+ *   control_adopt.c     a network that runs since before this control did
  *   control_networks.c  one network: start, sockets, named ports, crash and restart, stop
  *   control_uplinks.c   its uplink: TAP or process
  *   control_query.c     snapshots of networks
@@ -76,10 +78,25 @@ enum phase {
     PHASE_STOPPING, /* told to go; MSG_EXITED comes */
 };
 
+/* A network that was waited for runs, or is gone (status 0), or has failed (a status and a sentence). */
+typedef void managed_settled(void *ctx, unsigned status, const char *why);
+
 struct waiter {
     struct waiter *next;
-    struct api_call *call;
-    unsigned status; /* of the success it waits for: 200, 201, 204 */
+    struct api_call *call; /* NULL: 'fn' waits */
+    unsigned status;       /* of the success it waits for: 200, 201, 204 */
+    managed_settled *fn;
+    void *ctx;
+};
+
+/* What the configuration wants of a network that goes on with something else until it is started again. */
+struct pending {
+    enum source source;
+    struct network_spec spec;
+    uint32_t uid, gid;
+    json_t *fields; /* JSON pointers: why */
+    uint32_t n_ports;
+    struct port_spec ports[NETWORK_PORTS_MAX];
 };
 
 struct managed {
@@ -104,7 +121,9 @@ struct managed {
     bool is_new;     /* has not run yet since it was asked for */
     bool has_before; /* was changed and has not run since: if that is refused, 'before' comes back */
     struct network_spec before;
+    struct pending *pending; /* or NULL */
     bool restart_at_once, delete_when_stopped;
+    bool is_adopted; /* and not yet compared with what is wanted */
     uint64_t started_ms;
     struct uplink_retry retry;
     uv_timer_t restart_timer;
@@ -132,11 +151,13 @@ struct orphan { /* runs since before this control did */
 };
 
 struct attach_server;
+struct reload;
 struct step;
 
 struct control {
     uv_loop_t loop;
     uv_signal_t sigterm;
+    uv_timer_t renewal;
     struct channel_uv *monitor;
     struct asks asks;
     struct hello hello;
@@ -144,11 +165,13 @@ struct control {
     int api_fd, attach_fd, config_fd;
     struct orphan *orphans;
     struct config config;
+    struct bridge_list bridges; /* what the monitor was told */
     struct state *state;
     struct api_server *api;
     struct attach_server *attach;
     struct managed *networks;
     uint32_t n_networks;
+    struct reload *reloads;          /* the first of them is at work */
     struct step *binds, **binds_end; /* sockets still to ask the monitor for */
     unsigned n_binds_open;
     struct { /* control_ready.c */
@@ -172,10 +195,22 @@ void managed_ref(struct managed *m);
 void managed_unref(struct managed *m);
 void managed_start(struct managed *m);
 void managed_adopt(struct managed *m, struct orphan *orphan); /* takes orphan->fd */
+void managed_configure(struct managed *m);                    /* says all that is wanted of it, in one task */
+/* control_adopt.c: as managed_configure(), once it is known what it runs with. */
+void managed_adopt_running(struct managed *m, uint32_t uid, uint32_t gid);
 void managed_stop(struct managed *m); /* then as delete_when_stopped, restart_at_once say */
 void managed_delete(struct managed *m, struct api_call *call); /* answers 204 when it is gone */
 /* Answers 'call' when the network runs or has failed. */
 void managed_wait(struct managed *m, struct api_call *call, unsigned status);
+/* Likewise: calls 'fn', at once if memory is short. 'is_end': waits until the network is gone. */
+void managed_wait_settled(struct managed *m, bool is_end, managed_settled *fn, void *ctx);
+/* Removes it as managed_delete() does. */
+void managed_remove(struct managed *m, managed_settled *fn, void *ctx);
+/* Its next start will be with what is pending. */
+void managed_take_pending(struct managed *m);
+void managed_drop_pending(struct managed *m);
+struct port_spec *managed_find_port(struct managed *m, const char *port); /* a named one, or NULL */
+void managed_forget_port(struct managed *m, const char *port);            /* out of 'ports' */
 void managed_exited(struct managed *m, const struct child_exited *exited);
 void managed_send(struct managed *m, uint16_t type, const void *payload, uint32_t len, int fd);
 /* Durable before it returns 0; a negative code else. */
@@ -190,6 +225,21 @@ void control_describe_exit(int status, char *why, size_t size);
 typedef void managed_port_done(void *ctx, unsigned status, const char *why);
 void managed_put_port(struct managed *m, const struct port_spec *spec, managed_port_done *on_done, void *ctx);
 void managed_unbind(struct managed *m, const char *port);
+
+/* control.c: whom a network of the configuration runs as. Returns 0, or -1 and a sentence. */
+int control_owner_of(const struct control *control, const struct network_config *nc, const char *file,
+                     uint32_t *ret_uid, uint32_t *ret_gid, char *why, size_t size);
+/* The configuration has changed, and calls are answered: if it names other bridges, a new control tells the
+ * monitor, which believes only one that has heard nobody. Networks notice nothing. */
+void control_renew_if_needed(struct control *control);
+/* Logs at this level from now on, everywhere. */
+void control_set_log_level(struct control *control, const struct config *config);
+
+/* control_reload.c: reads the file and applies it, after the reloads before. 'call' NULL: SIGHUP. */
+void control_reload(struct control *control, struct api_call *call, const struct api_reload *request);
+void control_reload_op(void *ctx, struct api_call *call, const struct api_reload *request);
+/* The daemon ends: calls that wait get their answer. */
+void control_reload_end(struct control *control);
 
 /* Resolves 'auto' and says whether this daemon can serve the pair. Returns 0 or -1 with *ret_error. */
 int control_resolve_uplink(const struct control *control, const struct network_spec *spec,

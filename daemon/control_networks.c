@@ -73,7 +73,9 @@ void managed_ref(struct managed *m)
 
 static void on_timer_closed(uv_handle_t *handle)
 {
-    free(handle->data);
+    struct managed *m = handle->data;
+    managed_drop_pending(m);
+    free(m);
 }
 
 void managed_unref(struct managed *m)
@@ -106,6 +108,43 @@ int managed_forget_state(struct managed *m)
     return r;
 }
 
+void managed_drop_pending(struct managed *m)
+{
+    if (m->pending)
+        json_decref(m->pending->fields);
+    free(m->pending);
+    m->pending = NULL;
+}
+
+void managed_take_pending(struct managed *m)
+{
+    const struct pending *pending = m->pending;
+    if (!pending)
+        return;
+    m->source = pending->source;
+    m->spec = pending->spec;
+    m->uid = pending->uid;
+    m->gid = pending->gid;
+    m->n_ports = pending->n_ports;
+    memcpy(m->ports, pending->ports, pending->n_ports * sizeof(*pending->ports));
+    managed_drop_pending(m);
+}
+
+struct port_spec *managed_find_port(struct managed *m, const char *port)
+{
+    for (uint32_t i = 0; i < m->n_ports; i++)
+        if (strcmp(m->ports[i].name, port) == 0)
+            return &m->ports[i];
+    return NULL;
+}
+
+void managed_forget_port(struct managed *m, const char *port)
+{
+    struct port_spec *spec = managed_find_port(m, port);
+    if (spec)
+        *spec = m->ports[--m->n_ports];
+}
+
 /* ---- calls that wait ---- */
 
 void managed_wait(struct managed *m, struct api_call *call, unsigned status)
@@ -116,6 +155,17 @@ void managed_wait(struct managed *m, struct api_call *call, unsigned status)
         return;
     }
     *waiter = (struct waiter){.next = m->waiters, .call = call, .status = status};
+    m->waiters = waiter;
+}
+
+void managed_wait_settled(struct managed *m, bool is_end, managed_settled *fn, void *ctx)
+{
+    struct waiter *waiter = malloc(sizeof(*waiter));
+    if (!waiter) {
+        fn(ctx, 503, "out of memory");
+        return;
+    }
+    *waiter = (struct waiter){.next = m->waiters, .status = is_end ? 204 : 200, .fn = fn, .ctx = ctx};
     m->waiters = waiter;
 }
 
@@ -130,7 +180,9 @@ static void answer_all(struct managed *m)
 {
     for (struct waiter *w = take_waiters(m), *next; w; w = next) {
         next = w->next;
-        if (w->status == 204)
+        if (!w->call)
+            w->fn(w->ctx, 0, "");
+        else if (w->status == 204)
             api_reply_json(w->call, 204, NULL);
         else
             control_reply_network(m, w->call, w->status);
@@ -138,19 +190,32 @@ static void answer_all(struct managed *m)
     }
 }
 
-/* Those that wait for its end go on waiting. */
-static void refuse_all(struct managed *m, unsigned status, const char *why)
+static void refuse_one(struct waiter *waiter, unsigned status, const char *why)
+{
+    if (waiter->call)
+        control_reply_problem(waiter->call, status, why, NULL, NULL);
+    else
+        waiter->fn(waiter->ctx, status, why);
+    free(waiter);
+}
+
+/* Those that wait for its end go on waiting, unless the daemon's comes first. */
+static void refuse_waiters(struct managed *m, unsigned status, const char *why, bool is_over)
 {
     for (struct waiter *w = take_waiters(m), *next; w; w = next) {
         next = w->next;
-        if (w->status == 204) {
-            w->next = m->waiters;
-            m->waiters = w;
+        if (w->status != 204 || is_over) {
+            refuse_one(w, status, why);
             continue;
         }
-        control_reply_problem(w->call, status, why, NULL, NULL);
-        free(w);
+        w->next = m->waiters;
+        m->waiters = w;
     }
+}
+
+static void refuse_all(struct managed *m, unsigned status, const char *why)
+{
+    refuse_waiters(m, status, why, false);
 }
 
 /* ---- tasks ---- */
@@ -219,7 +284,9 @@ static void on_bound(void *ctx, struct message *answer)
     struct control *control = task->m->control;
     const struct bound *bound = answer && answer->type == MSG_BOUND ? answer->payload : NULL;
     control->n_binds_open--;
-    if (!bound) {
+    if (step->listen.port[0] && !managed_find_port(task->m, step->listen.port)) {
+        managed_unbind(task->m, step->listen.port); /* the port was removed meanwhile, which is no failure */
+    } else if (!bound) {
         task_fail(task, 503, "the monitor did not answer");
     } else if (bound->error) {
         task_fail(task, is_transient(bound->error) ? 503 : 422, bound->why);
@@ -381,7 +448,7 @@ static void on_started_whole(struct task *task)
     answer_all(m);
 }
 
-static void configure(struct managed *m)
+void managed_configure(struct managed *m)
 {
     struct task *task = task_new(m, on_started_whole);
     struct network_spec spec = m->spec;
@@ -427,16 +494,16 @@ static void on_lost(void *ctx, int error)
     channel_uv_send(m->control->monitor, MSG_STOP, 0, &child, sizeof(child), -1);
 }
 
-static void take_channel(struct managed *m, int pid, int *fd)
+static bool take_channel(struct managed *m, int pid, int *fd)
 {
     m->pid = pid;
     m->started_ms = uv_now(&m->control->loop);
     if (channel_uv_open(&m->channel, &m->control->loop, *fd, on_message, on_lost, m) < 0) {
         managed_stop(m);
-        return;
+        return false;
     }
     *fd = -1;
-    configure(m);
+    return true;
 }
 
 static void on_started(void *ctx, struct message *answer)
@@ -445,7 +512,8 @@ static void on_started(void *ctx, struct message *answer)
     const struct child_started *started = answer && answer->type == MSG_STARTED ? answer->payload : NULL;
     if (m->phase == PHASE_STARTING) {
         if (started && !started->error && answer->fd >= 0) {
-            take_channel(m, started->pid, &answer->fd);
+            if (take_channel(m, started->pid, &answer->fd))
+                managed_configure(m);
         } else {
             set_failure(m, started ? started->why : "the monitor did not answer");
             m->refusal = 503;
@@ -483,11 +551,12 @@ void managed_start(struct managed *m)
 void managed_adopt(struct managed *m, struct orphan *orphan)
 {
     struct spec_error error;
-    if (control_resolve_uplink(m->control, &m->spec, &m->uplink, &error) < 0)
-        return;
+    /* If it cannot be served any more, that shows when it is asked to be so. */
+    control_resolve_uplink(m->control, &m->spec, &m->uplink, &error);
     m->phase = PHASE_STARTING;
     log_info("network %s: adopted, pid %d", m->spec.name, (int)orphan->running.pid);
-    take_channel(m, orphan->running.pid, &orphan->fd);
+    if (take_channel(m, orphan->running.pid, &orphan->fd))
+        managed_adopt_running(m, orphan->running.uid, orphan->running.gid);
 }
 
 /* ---- stop ---- */
@@ -509,8 +578,11 @@ static void forget(struct managed *m)
 static void after_stop(struct managed *m)
 {
     m->phase = PHASE_STOPPED;
-    if (m->delete_when_stopped || m->restart_at_once || m->is_refused)
+    if (m->delete_when_stopped || m->restart_at_once || m->is_refused || m->pending)
         managed_unbind(m, "");
+    if (m->pending)
+        log_info("network %s: starts as the configuration has it now", m->spec.name);
+    managed_take_pending(m);
     if (m->refusal) {
         refuse_all(m, m->refusal, m->failure);
         m->refusal = 0;
@@ -541,12 +613,24 @@ void managed_stop(struct managed *m)
         m->phase = PHASE_STOPPING;
 }
 
-void managed_delete(struct managed *m, struct api_call *call)
+static void begin_delete(struct managed *m)
 {
     refuse_all(m, 409, "the network was deleted meanwhile");
     m->refusal = 0;
     m->delete_when_stopped = true;
+}
+
+void managed_delete(struct managed *m, struct api_call *call)
+{
+    begin_delete(m);
     managed_wait(m, call, 204);
+    managed_stop(m);
+}
+
+void managed_remove(struct managed *m, managed_settled *fn, void *ctx)
+{
+    begin_delete(m);
+    managed_wait_settled(m, true, fn, ctx);
     managed_stop(m);
 }
 
@@ -598,7 +682,7 @@ void managed_free_all(struct control *control)
     drop_binds(control);
     for (struct managed *m = control->networks, *next; m; m = next) {
         next = m->next;
-        refuse_all(m, 503, "the daemon is ending");
+        refuse_waiters(m, 503, "the daemon is ending", true);
         close_channel(m);
         if (m->up.channel)
             channel_uv_close(m->up.channel);

@@ -179,21 +179,6 @@ void control_flush_fdb_op(void *ctx, struct api_call *call, const char *network)
         send_order(job, MSG_FLUSH_FDB, NULL, 0, on_flushed);
 }
 
-static struct port_spec *find_spec(struct managed *m, const char *port)
-{
-    for (uint32_t i = 0; i < m->n_ports; i++)
-        if (strcmp(m->ports[i].name, port) == 0)
-            return &m->ports[i];
-    return NULL;
-}
-
-static void remove_spec(struct managed *m, const char *port)
-{
-    struct port_spec *spec = find_spec(m, port);
-    if (spec)
-        *spec = m->ports[--m->n_ports];
-}
-
 static void reply_not_saved(struct op_job *job)
 {
     control_reply_problem(job->call, 503, "the change could not be written to the state folder", NULL,
@@ -210,7 +195,7 @@ static void on_put(void *ctx, unsigned status, const char *why)
         return;
     }
     control_reply_problem(job->call, status, why, NULL, NULL);
-    struct port_spec *kept = find_spec(m, job->port);
+    struct port_spec *kept = managed_find_port(m, job->port);
     if (job->status == 200 && status < 500 && kept && port_spec_is_same(kept, &job->spec)) {
         /* No later PUT has come in between. Kept, it would be refused again at each restart. */
         *kept = job->before;
@@ -219,7 +204,7 @@ static void on_put(void *ctx, unsigned status, const char *why)
     if (job->status == 201) { /* new: what was refused leaves nothing behind */
         struct port_name_order order = {.port = ""};
         snprintf(order.port, sizeof(order.port), "%s", job->port);
-        remove_spec(m, job->port);
+        managed_forget_port(m, job->port);
         managed_save(m);
         managed_unbind(m, job->port);
         if (status != 409)
@@ -233,7 +218,7 @@ void control_put_port_op(void *ctx, struct api_call *call, const char *network, 
     struct managed *m = control_network_or_404(ctx, call, network);
     if (!m || control_refuse_deleted(m, call) || control_refuse_configured(m, call))
         return;
-    struct port_spec *old = find_spec(m, spec->name);
+    struct port_spec *old = managed_find_port(m, spec->name);
     struct op_job *job;
     if (!old && m->n_ports == NETWORK_PORTS_MAX) {
         control_reply_problem(call, 503, "the network has 256 named ports already", NULL, "delete one");
@@ -266,7 +251,7 @@ static void on_patched(void *ctx, struct message *answer)
 {
     struct op_job *job = ctx;
     const struct done *done = ask_done(answer);
-    struct port_spec *spec = find_spec(job->m, job->port);
+    struct port_spec *spec = managed_find_port(job->m, job->port);
     if (!done) {
         reply_unresponsive(job);
         job_free(job);
@@ -277,10 +262,11 @@ static void on_patched(void *ctx, struct message *answer)
         job_free(job);
         return;
     }
-    if (spec && job->m->source != SOURCE_CONFIG) {
+    if (spec) {
         spec->enabled = job->change.has_enabled ? job->change.enabled : spec->enabled;
         spec->isolated = job->change.has_isolated ? job->change.isolated : spec->isolated;
-        if (managed_save(job->m) < 0) {
+        /* Of the configuration's it lasts until the next reload or start. */
+        if (job->m->source != SOURCE_CONFIG && managed_save(job->m) < 0) {
             reply_not_saved(job);
             return;
         }
@@ -320,10 +306,10 @@ static void on_deleted(void *ctx, struct message *answer)
 static bool forget_port(struct op_job *job)
 {
     struct managed *m = job->m;
-    const bool was_named = find_spec(m, job->port) != NULL;
+    const bool was_named = managed_find_port(m, job->port) != NULL;
     if (m->source == SOURCE_CONFIG)
         return true;
-    remove_spec(m, job->port);
+    managed_forget_port(m, job->port);
     if (was_named && managed_save(m) < 0) {
         reply_not_saved(job);
         return false;
@@ -341,7 +327,8 @@ void control_delete_port_op(void *ctx, struct api_call *call, const char *networ
 {
     struct managed *m = control_network_or_404(ctx, call, network);
     struct port_name_order order = {.port = ""};
-    if (!m || control_refuse_deleted(m, call) || (find_spec(m, port) && control_refuse_configured(m, call)))
+    if (!m || control_refuse_deleted(m, call) ||
+        (managed_find_port(m, port) && control_refuse_configured(m, call)))
         return;
     struct op_job *job = job_new(m, call, port);
     if (!job || !forget_port(job))

@@ -185,7 +185,7 @@ void uplink_reconfigure(struct managed *m)
 {
     struct network_spec spec = m->spec;
     spec.uplink = m->uplink;
-    if (m->up.channel)
+    if (m->up.channel && !m->is_adopted)
         channel_uv_send(m->up.channel, MSG_CONFIGURE, 0, &spec, sizeof(spec), -1);
 }
 

@@ -60,6 +60,7 @@ struct child_started { /* carries the control end of the child's channel if erro
 struct child_running { /* to a new control: one that was there already; carries the channel */
     struct child_id child;
     int32_t pid;
+    uint32_t uid, gid; /* as which it was started */
 };
 struct ready { /* every network that was there at the start is up or has said why not */
     uint32_t n_networks, n_up;
@@ -77,6 +78,14 @@ struct bind_request {
     uint32_t mode;
     uint32_t uid;                   /* owner of the socket file: the network's owner */
     char group[NETWORK_GROUP_SIZE]; /* "": none */
+};
+struct config_read { /* answers MSG_READ_CONFIG; carries a copy of the file if error is 0 */
+    int error;       /* errno; ENOENT with an empty path: there is no configuration, nor was there one */
+    char path[MESSAGE_PATH_SIZE];
+    char why[MESSAGE_WHY_SIZE];
+};
+struct log_order { /* control -> monitor -> every other role */
+    int level;     /* enum log_level */
 };
 struct unbind_request { /* port "": every socket of the network */
     char network[NETWORK_NAME_SIZE];
@@ -193,10 +202,15 @@ struct fdb_page {
     X(HELLO, sizeof(struct hello))                                                                           \
     X(API_LISTENER, 0)    /* + fd */                                                                         \
     X(ATTACH_LISTENER, 0) /* + fd */                                                                         \
-    X(CONFIG_FILE, 0)     /* + fd */                                                                         \
+    X(CONFIG_FILE, 0)     /* + fd: a copy that nobody changes */                                             \
     X(CONTROL, 0)         /* + fd: monitor -> network, uplink: the channel to (a new) control */             \
     X(CHILD_RUNNING, sizeof(struct child_running))                                                           \
     X(BEGIN, 0)                                                                                              \
+    X(RELOAD, 0)      /* monitor -> control: SIGHUP came; the file is asked for as for an API call */        \
+    X(READ_CONFIG, 0) /* control -> monitor: open the configuration's path again */                          \
+    X(CONFIG_READ, sizeof(struct config_read))                                                               \
+    X(KEEP_CONFIG, 0) /* control -> monitor: what was read last is what holds, also for the next control */  \
+    X(LOG_LEVEL, sizeof(struct log_order))                                                                   \
     X(START, sizeof(struct child_start))                                                                     \
     X(STARTED, sizeof(struct child_started))                                                                 \
     X(STOP, sizeof(struct child_id))                                                                         \
@@ -217,6 +231,8 @@ struct fdb_page {
     X(LEASE, 0) /* + fd */                                                                                   \
     X(FLUSH_FDB, 0)                                                                                          \
     X(QUERY, sizeof(struct query))                                                                           \
+    X(ASK_SPEC, 0)                       /* control -> network it adopts: what do you run with? */           \
+    X(SPEC, sizeof(struct network_spec)) /* 'uplink' is resolved */                                          \
     X(UPLINK, sizeof(struct uplink_order))                                                                   \
     X(UPLINK_REPORT, sizeof(struct uplink_report))                                                           \
     X(UPLINK_WANTED, 0) /* network -> control: open it, or open it again */                                  \

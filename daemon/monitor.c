@@ -16,6 +16,7 @@
 #include "daemon/accounts.h"
 #include "daemon/channel.h"
 #include "daemon/children.h"
+#include "daemon/config_file.h"
 #include "daemon/folders.h"
 #include "daemon/lock.h"
 #include "daemon/message.h"
@@ -48,7 +49,9 @@ struct monitor {
     struct hello hello;
     int dir_fd; /* the runtime folder */
     int lock_fd;
-    int config_fd; /* -1: no configuration */
+    int config_fd;      /* a copy of the configuration that holds; -1: there is none */
+    int config_next;    /* of the one that control was given last, which may come to hold; -1: none */
+    bool is_reload_due; /* SIGHUP came, and control has not asked for the file since */
     struct listening api, attach;
     struct sockets *sockets;
     struct children children;
@@ -159,21 +162,24 @@ static int check_paths(const struct options *options, char *why, size_t size)
 
 static int open_config(struct monitor *monitor, char *why, size_t size)
 {
-    struct stat st;
     const char *path = monitor->options->config_path;
-    monitor->config_fd = -1;
-    if (!path[0])
+    if (path[0])
+        monitor->config_fd = config_file_open(path, why, size);
+    return !path[0] || monitor->config_fd >= 0 ? 0 : monitor->config_fd;
+}
+
+/* The runtime folder is ours now: from here on a change of the file is a reload or nothing. */
+static int copy_config(struct monitor *monitor, char *why, size_t size)
+{
+    if (monitor->config_fd < 0)
         return 0;
-    monitor->config_fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a FIFO must not stop us */
-    if (monitor->config_fd < 0 || fstat(monitor->config_fd, &st) < 0) {
-        int error = errno;
-        snprintf(why, size, "the configuration %s: %s", path, strerror(error));
-        return -error;
-    }
-    if (S_ISREG(st.st_mode))
-        return 0;
-    snprintf(why, size, "the configuration %s is not a plain file", path);
-    return -EINVAL;
+    int copy = config_file_copy(monitor->config_fd, monitor->hello.config_path, monitor->dir_fd,
+                                monitor->hello.runtime_dir, why, size);
+    if (copy < 0)
+        return copy;
+    close(monitor->config_fd);
+    monitor->config_fd = copy;
+    return 0;
 }
 
 /* Uses what the service manager passed, or makes it. */
@@ -266,6 +272,7 @@ static int set_up(struct monitor *monitor)
         return complain(why, monitor->lock_fd == -EWOULDBLOCK ? EXIT_RUNNING : EXIT_FAILED);
     if (folders_remove_stale(monitor->dir_fd, options->runtime_dir, monitor->activation, why, sizeof(why)) <
             0 ||
+        copy_config(monitor, why, sizeof(why)) < 0 ||
         folders_make_state(options->state_dir, (uid_t)monitor->hello.service_uid,
                            (gid_t)monitor->hello.service_gid, why, sizeof(why)) < 0 ||
         bind_control_sockets(monitor, why, sizeof(why)) < 0)
@@ -293,6 +300,7 @@ static void tear_down(struct monitor *monitor)
     if (!monitor->attach.is_passed)
         close_if_open(monitor->attach.fd);
     close_if_open(monitor->config_fd);
+    close_if_open(monitor->config_next);
     if (monitor->lock_fd >= 0)
         lock_release(monitor->lock_fd);
     close_if_open(monitor->dir_fd);
@@ -309,7 +317,8 @@ static void send_copy(struct channel *channel, uint16_t type, int fd)
 
 static void send_running(struct monitor *monitor, struct child *child)
 {
-    const struct child_running running = {.child = child->id, .pid = (int32_t)child->pid};
+    const struct child_running running = {
+        .child = child->id, .pid = (int32_t)child->pid, .uid = child->uid, .gid = child->gid};
     int fd = child_connect_control(child);
     if (fd >= 0)
         channel_send(monitor->control.channel, MSG_CHILD_RUNNING, 0, &running, sizeof(running), fd);
@@ -351,7 +360,7 @@ static void start_control(struct monitor *monitor)
     send_copy(channel, MSG_API_LISTENER, monitor->api.fd);
     send_copy(channel, MSG_ATTACH_LISTENER, monitor->attach.fd);
     if (monitor->config_fd >= 0) {
-        /* The very file we were started with, from its beginning: a crash is no reload. */
+        /* What holds, not what the file says by now: a crash is no reload. */
         lseek(monitor->config_fd, 0, SEEK_SET);
         send_copy(channel, MSG_CONFIG_FILE, monitor->config_fd);
     }
@@ -360,6 +369,8 @@ static void start_control(struct monitor *monitor)
             send_running(monitor, &monitor->children.table[i]);
     }
     channel_send(channel, MSG_BEGIN, 0, NULL, 0, -1);
+    if (monitor->is_reload_due)
+        channel_send(channel, MSG_RELOAD, 0, NULL, 0, -1);
 }
 
 /* The channel has ended. Control that closed it itself is about to end with a code of its own. */
@@ -421,12 +432,84 @@ static void on_ready(struct monitor *monitor, const struct ready *ready)
     monitor->has_said_ready = true;
 }
 
+/* Opens the file and copies it, as at the start. Where none was given the default may have appeared. */
+static int read_config(struct monitor *monitor, struct config_read *answer)
+{
+    const struct options *options = monitor->options;
+    const bool is_default = !options->config_path[0];
+    copy_path(answer->path, is_default ? options->config_default : options->config_path);
+    if (!answer->path[0])
+        return -ENOENT;
+    int fd = config_file_open(answer->path, answer->why, sizeof(answer->why));
+    if (fd == -ENOENT && is_default && monitor->config_fd < 0)
+        answer->path[0] = '\0'; /* there was none before either */
+    if (fd < 0)
+        return fd;
+    int copy = config_file_copy(fd, answer->path, monitor->dir_fd, monitor->hello.runtime_dir, answer->why,
+                                sizeof(answer->why));
+    close(fd);
+    return copy;
+}
+
+static void on_read_config(struct monitor *monitor, const struct message *message)
+{
+    struct config_read answer = {.error = 0};
+    int fd = read_config(monitor, &answer), copy = -1;
+    monitor->is_reload_due = false;
+    close_if_open(monitor->config_next);
+    monitor->config_next = fd < 0 ? -1 : fd;
+    if (fd >= 0)
+        copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    answer.error = fd < 0 ? -fd : copy < 0 ? errno : 0;
+    if (fd >= 0 && copy < 0)
+        snprintf(answer.why, sizeof(answer.why), "the monitor has no more descriptors: %s", strerror(errno));
+    channel_send(monitor->control.channel, MSG_CONFIG_READ, message->id, &answer, sizeof(answer), copy);
+}
+
+static void keep_config(struct monitor *monitor)
+{
+    const struct options *options = monitor->options;
+    if (monitor->config_next < 0)
+        return;
+    close_if_open(monitor->config_fd);
+    monitor->config_fd = monitor->config_next;
+    monitor->config_next = -1;
+    copy_path(monitor->hello.config_path,
+              options->config_path[0] ? options->config_path : options->config_default);
+}
+
+/* For everybody, those included that are still to be started. */
+static int set_log_level(struct monitor *monitor, const struct log_order *order)
+{
+    if (order->level < 0 || order->level >= LOG_N_LEVELS)
+        return -EBADMSG;
+    log_set_level((enum log_level)order->level);
+    monitor->children.hello.log_level = order->level;
+    for (size_t i = 0; i < CHILDREN_MAX; i++) {
+        struct child *child = &monitor->children.table[i];
+        if (child->state == CHILD_RUNS && child->channel)
+            channel_send(child->channel, MSG_LOG_LEVEL, 0, order, sizeof(*order), -1);
+    }
+    return 0;
+}
+
 static int on_control_message(void *ctx, struct message *message)
 {
     struct monitor *monitor = ctx;
-    if (message->type == MSG_READY) {
+    switch (message->type) {
+    case MSG_READY:
         on_ready(monitor, message->payload);
         return 0;
+    case MSG_READ_CONFIG:
+        on_read_config(monitor, message);
+        return 0;
+    case MSG_KEEP_CONFIG:
+        keep_config(monitor);
+        return 0;
+    case MSG_LOG_LEVEL:
+        return set_log_level(monitor, message->payload);
+    default:
+        break;
     }
     const struct orders orders = {.bridges = &monitor->bridges,
                                   .children = &monitor->children,
@@ -522,6 +605,17 @@ static void on_end_signal(struct monitor *monitor, int signal_number)
     }
 }
 
+/* Control may be between two lives: the next one is told, until one has asked for the file. */
+static void on_hangup(struct monitor *monitor)
+{
+    if (monitor->is_ending)
+        return;
+    log_info("signal %d: the configuration is read again", SIGHUP);
+    monitor->is_reload_due = true;
+    if (monitor->control.channel)
+        channel_send(monitor->control.channel, MSG_RELOAD, 0, NULL, 0, -1);
+}
+
 static bool has_ended(const struct monitor *monitor)
 {
     return monitor->is_ending && !monitor->control.pid && children_count(&monitor->children) == 0;
@@ -534,7 +628,9 @@ static void take_signals(struct monitor *monitor)
     unsigned char numbers[64];
     ssize_t n = read(signal_pipe[0], numbers, sizeof(numbers));
     for (ssize_t i = 0; i < n; i++) {
-        if (numbers[i] != SIGCHLD)
+        if (numbers[i] == SIGHUP)
+            on_hangup(monitor);
+        else if (numbers[i] != SIGCHLD)
             on_end_signal(monitor, numbers[i]);
     }
     reap(monitor);
@@ -660,7 +756,8 @@ int monitor_main(const struct options *options, struct activation *activation, c
     monitor->options = options;
     monitor->activation = activation;
     monitor->notify = notify;
-    monitor->dir_fd = monitor->lock_fd = monitor->config_fd = monitor->api.fd = monitor->attach.fd = -1;
+    monitor->dir_fd = monitor->lock_fd = monitor->api.fd = monitor->attach.fd = -1;
+    monitor->config_fd = monitor->config_next = -1;
     monitor->exit_code = set_up(monitor);
     if (monitor->exit_code == EXIT_OK) {
         log_info("vmswitchd %s, pid %ld, sockets in %s", VMSWITCH_VERSION, (long)getpid(),

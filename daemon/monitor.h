@@ -10,8 +10,11 @@
  * was up for 10 s), and gets the running processes and the same sockets. Every process we started ends when
  * its channel does, so with us at the latest.
  *
+ *   Control, and each one after it, has the configuration that was last found to be good: a copy, whatever
+ * has become of the file. SIGHUP tells control to ask for the file as it is now.
+ *
  * When it ends
- *   On SIGTERM, SIGINT or SIGHUP within 1 s: sockets unlinked at once, processes told to go, killed after 700
+ *   On SIGTERM or SIGINT within 1 s: sockets unlinked at once, processes told to go, killed after 700
  * ms; at a second signal killed at once.
  */
 #ifndef DAEMON_MONITOR_H

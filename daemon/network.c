@@ -136,6 +136,11 @@ bool network_configure(struct network *network, const struct network_spec *spec)
     return true;
 }
 
+const struct network_spec *network_spec_of(const struct network *network)
+{
+    return &network->spec;
+}
+
 void network_flush(struct network *network, struct done *ret_done)
 {
     *ret_done = (struct done){.status = 0, .count = fdb_flush(lan_fdb(network->lan))};

@@ -32,6 +32,9 @@ int network_create(struct network **ret_network, uv_loop_t *loop, const struct n
  * 'spec' differs in more: that takes a new network. */
 bool network_configure(struct network *network, const struct network_spec *spec);
 
+/* What it runs with; borrowed. */
+const struct network_spec *network_spec_of(const struct network *network);
+
 /* Listens on a bound socket, taken on success: the network's own (port "") or a named port's. Returns 0 (also
  * when it listens there already; 'fd' is closed then) or a negative libuv code. */
 int network_listen(struct network *network, enum socket_kind kind, const char *port, int fd);

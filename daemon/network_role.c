@@ -241,6 +241,10 @@ static void on_control_message(void *ctx, struct message *message)
     case MSG_QUERY:
         answer_query(role, message);
         break;
+    case MSG_ASK_SPEC:
+        send_control(role, MSG_SPEC, message->id, network_spec_of(role->network),
+                     sizeof(struct network_spec));
+        break;
     case MSG_UPLINK:
         network_plug_uplink(role->network, message->payload, message->fd);
         message->fd = -1;
@@ -289,6 +293,8 @@ static void on_monitor_message(void *ctx, struct message *message)
         log_open(title, (enum log_level)hello->log_level);
     } else if (message->type == MSG_CONTROL && message->fd >= 0) {
         take_control(role, message);
+    } else if (message->type == MSG_LOG_LEVEL) {
+        log_set_level((enum log_level)((const struct log_order *)message->payload)->level);
     }
 }
 

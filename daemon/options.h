@@ -17,10 +17,12 @@
 struct options {
     bool help, version;
     bool strict_paths;
-    char config_path[MESSAGE_PATH_SIZE]; /* "": not given */
-    char runtime_dir[MESSAGE_PATH_SIZE]; /* likewise */
-    char state_dir[MESSAGE_PATH_SIZE];   /* likewise */
-    char user[OPTIONS_USER_SIZE];        /* likewise */
+    char config_path[MESSAGE_PATH_SIZE];    /* "": not given */
+    char config_default[MESSAGE_PATH_SIZE]; /* where it is looked for if not given; paths_complete() fills it
+                                             */
+    char runtime_dir[MESSAGE_PATH_SIZE];    /* likewise */
+    char state_dir[MESSAGE_PATH_SIZE];      /* likewise */
+    char user[OPTIONS_USER_SIZE];           /* likewise */
     enum log_level log_level;
 
     /* Given by the monitor to the roles it starts, by nobody else. */

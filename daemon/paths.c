@@ -70,13 +70,12 @@ int paths_complete(struct options *options, uid_t uid, char *ret_why, size_t why
         snprintf(ret_why, why_size, "no place for the state: $HOME is not set; say --state-dir");
         return -ENOENT;
     }
-    if (!options->config_path[0]) {
-        bool is_named =
-            uid == 0 ? put(options->config_path, "/etc/vmswitch/vmswitchd.conf", "")
-                     : default_in_home(options->config_path, "XDG_CONFIG_HOME", ".config", "/vmswitchd.conf");
-        if (!is_named || access(options->config_path, F_OK) < 0)
-            options->config_path[0] = '\0';
-    }
+    if (!(uid == 0
+              ? put(options->config_default, "/etc/vmswitch/vmswitchd.conf", "")
+              : default_in_home(options->config_default, "XDG_CONFIG_HOME", ".config", "/vmswitchd.conf")))
+        options->config_default[0] = '\0';
+    if (!options->config_path[0] && options->config_default[0] && access(options->config_default, F_OK) == 0)
+        memcpy(options->config_path, options->config_default, sizeof(options->config_path));
     if (!make_absolute(options->runtime_dir) || !make_absolute(options->state_dir) ||
         !make_absolute(options->config_path)) {
         snprintf(ret_why, why_size, "a path is too long, or the current folder is gone");

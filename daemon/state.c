@@ -471,3 +471,12 @@ int state_load_all(struct state *state, const struct state_visitor *visitor, voi
     free(names);
     return r < 0 ? fail(ret_why, why_size, -r, "cannot read %s", state->dir) : 0;
 }
+
+void state_load_one(struct state *state, const char *name, const struct state_visitor *visitor, void *ctx)
+{
+    char file[FILE_NAME_SIZE];
+
+    snprintf(file, sizeof file, "%s" SUFFIX, name);
+    if (faccessat(state->dir_fd, file, F_OK, 0) == 0)
+        visit_file(state, file, visitor, ctx);
+}

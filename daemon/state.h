@@ -56,6 +56,11 @@ int state_save(struct state *state, const struct state_network *network, char *r
 /* Forgets the network; one that is not there is no error. Returns as state_save(). */
 int state_remove(struct state *state, const char *name, char *ret_why, size_t why_size);
 
+struct state_visitor;
+
+/* Visits the network 'name', if there is one. */
+void state_load_one(struct state *state, const char *name, const struct state_visitor *visitor, void *ctx);
+
 struct state_visitor {
     void (*on_network)(void *ctx, const struct state_network *network);
     /* A file that was not loaded, in no way an error of the whole: 'why' is a sentence that names it and says

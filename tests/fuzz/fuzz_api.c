@@ -80,6 +80,12 @@ static void on_patch_port(void *ctx, struct api_call *call, const char *network,
     on_port(ctx, call, network, port);
 }
 
+static void on_reload(void *ctx, struct api_call *call, const struct api_reload *request)
+{
+    (void)request;
+    on_all(ctx, call);
+}
+
 static const struct api_ops ops = {
     .info = on_all,
     .health = on_all,
@@ -95,6 +101,7 @@ static const struct api_ops ops = {
     .fdb = on_network,
     .flush_fdb = on_network,
     .interfaces = on_all,
+    .reload = on_reload,
 };
 
 static void start(void)

@@ -244,3 +244,20 @@ def test_a_killed_daemons_port_leaves_open_vswitch_when_the_next_starts(make_dae
         path.unlink()
     made.start("--config", str(made.folder / "vmswitchd.conf"), preexec=ovs.enter)
     wait_for(lambda: ovs.vsctl("list-ports", "tovs1") == ["theirs"], what="the leftover being gone, and theirs not")
+
+
+def test_a_reload_that_names_another_bridge_lets_networks_have_it(make_daemon, bridge):
+    """... and one that runs loses no frame and no port by it."""
+    internal = {"name": "quiet", "mode": "internal", "sockets": {"mode": "0666"}}
+    daemon = start(make_daemon(), networks=[internal])
+    daemon.wait_up("quiet")
+    a, b = (StreamVm(daemon.path("quiet.stream"), mac(i)) for i in (1, 2))
+    daemon.ask("PUT", "/v1/networks/lab", {"mode": "bridged", "interface": bridge}, expect=(422,))
+    (daemon.folder / "vmswitchd.conf").write_text(json.dumps({"networks": [internal], "bridged_interfaces": [bridge]}))
+    control = daemon.children()["control"]
+    assert daemon.ask("POST", "/v1/reload")["settings"] == ["/bridged_interfaces"]
+    wait_for(lambda: daemon.children().get("control", control) != control and daemon.is_ready_again(), 10, "the new control")
+    daemon.create("lab", mode="bridged", interface=bridge)
+    wait_for(lambda: len(ports_of(bridge)) == 1, 10, "a port of the bridge")
+    a.send(frame(BROADCAST, a.address, b"still here"))
+    assert b.receive(5)

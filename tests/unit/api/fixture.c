@@ -120,6 +120,14 @@ static void op_interfaces(void *ctx, struct api_call *call)
     note(ctx, call, "interfaces", NULL, NULL);
 }
 
+static void op_reload(void *ctx, struct api_call *call, const struct api_reload *request)
+{
+    struct fixture *f = ctx;
+
+    f->reload = *request;
+    note(ctx, call, "reload", NULL, NULL);
+}
+
 static const struct api_ops fake_ops = {
     .info = op_info,
     .health = op_health,
@@ -135,6 +143,7 @@ static const struct api_ops fake_ops = {
     .fdb = op_fdb,
     .flush_fdb = op_flush_fdb,
     .interfaces = op_interfaces,
+    .reload = op_reload,
 };
 
 static int listen_at(const char *path)

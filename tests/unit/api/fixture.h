@@ -38,6 +38,7 @@ struct fixture {
     struct port_change change;
     struct peer peer;
     bool is_create;
+    struct api_reload reload;
 
     /* The answer fixture_ask() got. */
     char answer[ANSWER_SIZE];

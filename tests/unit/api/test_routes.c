@@ -61,13 +61,20 @@ static void each_route_calls_its_op(void **state)
     assert_op("GET", "/v1/networks/lab/fdb", NULL, "fdb", "lab", "");
     assert_op("DELETE", "/v1/networks/lab/fdb", NULL, "flush_fdb", "lab", "");
     assert_op("GET", "/v1/interfaces", NULL, "interfaces", "", "");
+    assert_op("POST", "/v1/reload", NULL, "reload", "", "");
+    assert_true(!shared->reload.all && shared->reload.n_names == 0);
+    assert_op("POST", "/v1/reload", "{\"restart\": true}", "reload", "", "");
+    assert_true(shared->reload.all);
+    assert_op("POST", "/v1/reload", "{\"restart\": [\"lab\", \"web\"]}", "reload", "", "");
+    assert_true(!shared->reload.all && shared->reload.n_names == 2);
+    assert_string_equal(shared->reload.names[1], "web");
 }
 
 /* What the table says about itself: a handler, a sentence, and an example that its own op takes. */
 static void each_route_has_a_sentence_and_a_good_example(void **state)
 {
     (void)state;
-    assert_int_equal(n_routes, 15);
+    assert_int_equal(n_routes, 16);
     for (size_t i = 0; i < n_routes; i++) {
         const struct route *route = &routes[i];
         const char *path = strstr(route->path, "{port}")      ? "/v1/networks/lab/ports/vm1"
@@ -200,8 +207,17 @@ static void wrong_fields_are_named(void **state)
     fixture_ask(shared, "PUT", "/v1/networks/a", "{\"pid\": 1}");
     assert_problem(shared, 400, "/pid");
     assert_answer_has(shared, "is read only");
+    fixture_ask(shared, "PUT", "/v1/networks/a", "{\"needs_restart\": []}");
+    assert_problem(shared, 400, "/needs_restart");
     fixture_ask(shared, "PATCH", "/v1/networks/a/ports/b", "{}");
     assert_problem(shared, 400, NULL);
+    static const char *const bad[] = {"{\"restart\": 1}", "{\"restart\": [\"../x\"]}", "{\"restart\": [1]}"};
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        fixture_ask(shared, "POST", "/v1/reload", bad[i]);
+        assert_problem(shared, 400, "/restart");
+    }
+    fixture_ask(shared, "POST", "/v1/reload", "{\"restrat\": true}");
+    assert_problem(shared, 400, "/restrat");
     fixture_ask(shared, "PUT", "/v1/networks/a", "{\"mode\": \"internal\", \"uplink\": \"tap\"}");
     assert_problem(shared, 422, "/uplink");
 }

@@ -536,8 +536,9 @@ static void wrong_usage_is_2_and_asks_nobody(void **state)
     }
 }
 
-static const char *const commands[] = {"networks", "create", "delete", "ports",      "port add", "port set",
-                                       "detach",   "fdb",    "health", "interfaces", "run",      "version"};
+static const char *const commands[] = {"networks", "create",  "delete", "ports",  "port add",
+                                       "port set", "detach",  "fdb",    "health", "interfaces",
+                                       "run",      "version", "reload"};
 enum { N_COMMANDS = sizeof commands / sizeof commands[0] };
 
 static void every_command_has_help(void **state)

@@ -168,6 +168,11 @@ static void names_stand_once(void **state)
            "x.conf:2: networks[1].name: ", "must be the only network \"a\"");
     refuse("{\"networks\": [{\"name\": \"a\", \"ports\": [{\"name\": \"p\"},\n{\"name\": \"p\"}]}]}",
            "x.conf:2: networks[0].ports[1].name: ", "must be the only port \"p\"");
+    refuse("{\"networks\": [{\"name\": \"a\", \"ports\": [\n{\"name\": \"uplink\"}]}]}",
+           "x.conf:2: networks[0].ports[0].name: ", "must not be \"uplink\"");
+    refuse("{\"networks\": [{\"name\": \"a\", \"ports\": [{\"name\": \"p\", \"static_addresses\": "
+           "[\"52:54:00:00:00:01\"]},\n{\"name\": \"q\", \"static_addresses\": [\"52:54:00:00:00:01\"]}]}]}",
+           "x.conf:2: networks[0].ports[1].static_addresses[0]: ", "must not be an address of port \"p\"");
     accept("{\"networks\": [{\"name\": \"a\", \"ports\": [{\"name\": \"p\"}]},"
            "{\"name\": \"b\", \"ports\": [{\"name\": \"p\"}]}]}");
 }

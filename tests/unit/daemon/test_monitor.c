@@ -689,6 +689,102 @@ static void a_wrong_configuration_ends_the_start(void **state)
     assert_int_equal(rig_wait(&rig, 3000), EXIT_CONFIG);
 }
 
+/* ---- the configuration again ---- */
+
+static void write_config(const char *text)
+{
+    FILE *file = fopen(rig.config, "w");
+    assert_non_null(file);
+    fputs(text, file);
+    fclose(file);
+}
+
+/* What control is given when it asks; "" with an error. */
+static int read_config(char text[64])
+{
+    struct heard *heard = desk_hear(&desk, MSG_CONFIG_READ, desk_send(&desk, MSG_READ_CONFIG, NULL, 0));
+    assert_non_null(heard);
+    const struct config_read *answer = (const struct config_read *)heard->payload;
+    int error = answer->error;
+    assert_string_equal(answer->path, rig.config);
+    assert_true((error == 0) == (heard->fd >= 0));
+    ssize_t n = heard->fd >= 0 ? read(heard->fd, text, 63) : 0;
+    text[n > 0 ? n : 0] = 0;
+    desk_drop(heard);
+    return error;
+}
+
+/* What a control that is born now gets. */
+static void kill_control_and_read(char text[64])
+{
+    pid_t control = rig_control_pid(&rig);
+    kill(control, SIGKILL);
+    assert_true(rig_gone(control, 3000));
+    desk_close(&desk);
+    int client = connect_path("api.sock", SOCK_STREAM);
+    desk = (struct desk){.channel = channel_create(client), .next_id = 1};
+    struct heard *heard = desk_hear(&desk, MSG_CONFIG_FILE, 0);
+    assert_non_null(heard);
+    ssize_t n = read(heard->fd, text, 63);
+    text[n > 0 ? n : 0] = 0;
+    desk_drop(heard);
+    desk_drop(desk_hear(&desk, MSG_BEGIN, 0));
+}
+
+static void a_configuration_holds_until_control_says_so(void **state)
+{
+    (void)state;
+    char text[64];
+    rig_configure(&rig, "old");
+    rig_start(&rig);
+    desk_open(&desk, &rig);
+    write_config("new");
+    assert_int_equal(read_config(text), 0);
+    assert_string_equal(text, "new");
+    kill_control_and_read(text); /* it was never found good */
+    assert_string_equal(text, "old");
+    write_config("newer");
+    assert_int_equal(read_config(text), 0);
+    desk_send(&desk, MSG_KEEP_CONFIG, NULL, 0);
+    write_config("half of the ne");
+    kill_control_and_read(text);
+    assert_string_equal(text, "newer");
+    desk_send(&desk, MSG_KEEP_CONFIG, NULL, 0); /* none was read: nothing to keep */
+    unlink(rig.config);
+    assert_int_equal(read_config(text), ENOENT);
+    kill_control_and_read(text);
+    assert_string_equal(text, "newer");
+    DIR *dir = opendir(rig.runtime); /* copies are in no folder */
+    unsigned n = 0;
+    while (readdir(dir))
+        n++;
+    closedir(dir);
+    assert_int_equal(n, 2 + 3);
+}
+
+static void a_hangup_is_told_to_control_until_it_has_asked(void **state)
+{
+    (void)state;
+    char text[64];
+    rig_configure(&rig, "one");
+    rig_start(&rig);
+    desk_open(&desk, &rig);
+    rig_signal(&rig, SIGHUP);
+    struct heard *heard = desk_hear(&desk, MSG_RELOAD, 0);
+    assert_non_null(heard);
+    desk_drop(heard);
+    kill_control_and_read(text);
+    heard = desk_hear(&desk, MSG_RELOAD, 0); /* the next one hears of it as well */
+    assert_non_null(heard);
+    desk_drop(heard);
+    assert_int_equal(read_config(text), 0);
+    kill_control_and_read(text);
+    desk_drop(desk_hear(&desk, MSG_CONFIG_READ, desk_send(&desk, MSG_READ_CONFIG, NULL, 0)));
+    for (heard = desk.first; heard; heard = heard->next)
+        assert_int_not_equal(heard->type, MSG_RELOAD);
+    assert_true(rig_alive(rig.pid));
+}
+
 /* ---- modes: S04, T16 ---- */
 
 static void no_umask(void)
@@ -870,6 +966,8 @@ int main(void)
         ON_DAEMON(a_second_sigterm_is_immediate),
         ON_DAEMON(nobody_outlives_a_killed_monitor),
         ON_FOLDER(a_wrong_configuration_ends_the_start),
+        ON_FOLDER(a_configuration_holds_until_control_says_so),
+        ON_FOLDER(a_hangup_is_told_to_control_until_it_has_asked),
         ON_FOLDER(sockets_never_have_another_mode),
         ON_FOLDER(whatever_started_us_leaves_no_trace),
         ON_FOLDER(without_descriptors_requests_are_refused),
