@@ -1,4 +1,5 @@
-/* daemon/cli.h - vmswitch: what its files share
+/* daemon/cli.h - vmswitch: what its files share; vmnet-helper has cli_http.c, cli_attach.c and cli_socket.c
+ * too
  *
  * cli.c            finds the command and its options in one table that --help prints too
  * cli_commands.c   one function a command: a request, an answer, a table
@@ -6,6 +7,7 @@
  * cli_http.c       one request to the API, and how its problems are said
  * cli_tables.c     tables for people
  * cli_run.c        "run": plugs a command in
+ * cli_attach.c     attach.sock, for it
  * cli_socket.c     where the daemon's sockets are
  */
 #ifndef DAEMON_CLI_H
@@ -108,6 +110,13 @@ void cli_print_problem(const json_t *problem);
 
 /* Says that nothing answers at 'path', and what to do about it; returns CLI_UNREACHABLE. */
 int cli_complain_unreachable(const char *path, int error);
+
+/* ---- cli_attach.c ---- */
+
+/* Plugs the connected socket 'fd', which stays the caller's, in as 'request' says (daemon/attach_line.h).
+ * Returns CLI_OK with the lease, close-on-exec, and the answer as a new reference; or complains and returns
+ * another code. Waits up to 15 s. */
+int cli_attach(const struct cli *cli, const json_t *request, int fd, int *ret_lease, json_t **ret_answer);
 
 /* ---- cli_network.c: each returns an exit code, with a new reference in *ret_body on CLI_OK ---- */
 

@@ -1,9 +1,8 @@
 /* daemon/cli_run.c - "vmswitch run": plugs a command into a network
  *
- * The good path: socketpair -> attach.sock: one JSON line with one end of the pair -> one line back -> the
- * other end becomes the command's descriptor -> exec. The connection to attach.sock is the lease: the command
- * inherits it without knowing, so the port goes when the command does, however it ends, and this program need
- * not stay.
+ * The good path: socketpair -> one end goes to attach.sock (cli_attach.c) -> the other end becomes the
+ * command's descriptor -> exec. The connection to attach.sock is the lease: the command inherits it without
+ * knowing, so the port goes when the command does, however it ends, and this program need not stay.
  *
  * Which descriptor: 3 for a stream, as socket_vmnet_client (client/main.c) leaves it by being the lowest free
  * one; 4 for datagrams, as vmnet-run (vmnet-helper's run.c) does. Buffers of the command's end as vfkit,
@@ -16,13 +15,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/time.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 enum {
@@ -31,8 +27,6 @@ enum {
     LEASE_FD_MIN = 10, /* out of the way of the command's own conventions: a shell's scripts use up to 9 */
     SEND_BUFFER = 1024 * 1024,
     RECEIVE_BUFFER = 4 * 1024 * 1024,
-    ANSWER_SIZE = 4096,
-    ANSWER_S = 15,
 };
 
 struct plug {
@@ -70,8 +64,8 @@ static int read_options(const struct cli *cli, struct plug *plug)
     return CLI_OK;
 }
 
-/* The line with its newline, to be freed; NULL if an option is no text. */
-static char *request_line(const struct cli *cli, const struct plug *plug)
+/* A new reference; NULL if an option is no text. */
+static json_t *request_of(const struct cli *cli, const struct plug *plug)
 {
     const char *port = cli_value(cli, "port"), *offload = cli_value(cli, "offload");
     json_t *request = json_pack("{s:s, s:s, s:b}", "network", cli->arguments[0], "kind",
@@ -83,16 +77,7 @@ static char *request_line(const struct cli *cli, const struct plug *plug)
         json_decref(request);
         return NULL;
     }
-    char *line = request ? json_dumps(request, JSON_COMPACT) : NULL;
-    json_decref(request);
-    size_t len = line ? strlen(line) : 0;
-    char *longer = line ? realloc(line, len + 2) : NULL;
-    if (!longer) {
-        free(line);
-        return NULL;
-    }
-    memcpy(longer + len, "\n", 2);
-    return longer;
+    return request;
 }
 
 /* ---- the sockets ---- */
@@ -119,129 +104,17 @@ static int make_pair(struct plug *plug)
     return CLI_OK;
 }
 
-static int connect_lease(struct plug *plug, const char *path)
-{
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    struct timeval patience = {.tv_sec = ANSWER_S};
-
-    if (strlen(path) >= sizeof address.sun_path)
-        return cli_complain_unreachable(path, ENAMETOOLONG);
-    memcpy(address.sun_path, path, strlen(path) + 1);
-    plug->lease = socket(AF_UNIX, SOCK_STREAM, 0);
-    if (plug->lease < 0)
-        return cli_complain_unreachable(path, errno);
-    make_private(plug->lease);
-#ifdef SO_NOSIGPIPE /* macOS: its older kernels do not know MSG_NOSIGNAL */
-    int on = 1;
-    setsockopt(plug->lease, SOL_SOCKET, SO_NOSIGPIPE, &on, sizeof on);
-#endif
-    setsockopt(plug->lease, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
-    setsockopt(plug->lease, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
-    if (connect(plug->lease, (struct sockaddr *)&address, sizeof address) < 0)
-        return cli_complain_unreachable(path, errno);
-    return CLI_OK;
-}
-
-/* The first byte carries the switch's end; the rest follows as the socket takes it. */
-static int send_request(struct plug *plug, char *line)
-{
-    union {
-        struct cmsghdr header;
-        char space[CMSG_SPACE(sizeof(int))];
-    } control = {.space = {0}};
-    struct iovec iov = {.iov_base = line, .iov_len = strlen(line)};
-    struct msghdr message = {.msg_iov = &iov,
-                             .msg_iovlen = 1,
-                             .msg_control = control.space,
-                             .msg_controllen = sizeof control.space};
-    struct cmsghdr *header = CMSG_FIRSTHDR(&message);
-
-    header->cmsg_level = SOL_SOCKET;
-    header->cmsg_type = SCM_RIGHTS;
-    header->cmsg_len = CMSG_LEN(sizeof(int));
-    memcpy(CMSG_DATA(header), &plug->ends[1], sizeof(int));
-    while (iov.iov_len > 0) {
-        ssize_t n = sendmsg(plug->lease, &message, MSG_NOSIGNAL);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return -errno;
-        iov.iov_base = (char *)iov.iov_base + n;
-        iov.iov_len -= (size_t)n;
-        message.msg_control = NULL;
-        message.msg_controllen = 0;
-    }
-    return 0;
-}
-
-/* One line into 'line', without its newline. Returns 0, -EPIPE if the daemon closed before it ended. */
-static int read_line(int fd, char line[ANSWER_SIZE])
-{
-    size_t len = 0;
-
-    while (len < ANSWER_SIZE - 1) {
-        ssize_t n = recv(fd, line + len, ANSWER_SIZE - 1 - len, 0);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return n < 0 ? -errno : -EPIPE;
-        len += (size_t)n;
-        line[len] = '\0';
-        char *newline = strchr(line, '\n');
-        if (newline) {
-            *newline = '\0';
-            return 0;
-        }
-    }
-    return -EMSGSIZE;
-}
-
-static int judge(const struct cli *cli, const char *line)
-{
-    json_t *answer = json_loads(line, 0, NULL);
-    int r = CLI_OK;
-
-    if (!json_is_object(answer)) {
-        cli_complain("vmswitchd answered with no JSON object");
-        r = CLI_UNREACHABLE;
-    } else if (json_object_get(answer, "status")) {
-        if (cli->json)
-            fprintf(stderr, "%s\n", line);
-        else
-            cli_print_problem(answer);
-        r = CLI_REFUSED;
-    }
-    json_decref(answer);
-    return r;
-}
-
 static int attach(const struct cli *cli, struct plug *plug)
 {
-    char path[CLI_PATH_SIZE], answer[ANSWER_SIZE] = "";
-    char *line = request_line(cli, plug);
-    int r, error;
-
-    if (!line)
+    json_t *request = request_of(cli, plug), *answer = NULL;
+    if (!request)
         return cli_usage("a name is no text");
-    if (!cli_socket_beside(cli, "attach.sock", path, sizeof path)) {
-        free(line);
-        return cli_usage("the path of the socket is too long");
-    }
-    r = make_pair(plug);
+    int r = make_pair(plug);
     if (r == CLI_OK)
-        r = connect_lease(plug, path);
-    if (r == CLI_OK) {
-        error = send_request(plug, line);
-        if (error == 0 || error == -EPIPE) /* it may have refused us before it read a byte */
-            error = read_line(plug->lease, answer);
-        if (error < 0) {
-            cli_complain("no answer from vmswitchd at %s: %s", path,
-                         error == -EPIPE ? "it closed the connection" : strerror(-error));
-            r = CLI_UNREACHABLE;
-        }
-    }
-    free(line);
-    return r == CLI_OK ? judge(cli, answer) : r;
+        r = cli_attach(cli, request, plug->ends[1], &plug->lease, &answer);
+    json_decref(request);
+    json_decref(answer);
+    return r;
 }
 
 /* ---- the command ---- */

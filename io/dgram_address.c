@@ -47,6 +47,15 @@ int dgram_address_probe(const struct dgram_address *address)
     return r;
 }
 
+void dgram_address_make_question(uint8_t frame[DGRAM_QUESTION_LEN])
+{
+    static const uint8_t header[] = {0x02, 0x76, 0x6d, 0x73, 0x77, 0x01, 0x02,
+                                     0x76, 0x6d, 0x73, 0x77, 0x02, 0x88, 0xb5};
+
+    memset(frame, 0, DGRAM_QUESTION_LEN);
+    memcpy(frame, header, sizeof header);
+}
+
 void dgram_address_note_file(struct dgram_address *address)
 {
     struct stat st;

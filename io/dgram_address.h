@@ -38,6 +38,11 @@ bool dgram_address_is_from(const struct dgram_address *address, const struct bat
  * Other errors tell nothing. */
 int dgram_address_probe(const struct dgram_address *address);
 
+/* A frame that a live guest drops, for sending makes the kernel say that the other end has gone: to an
+ * address nobody has, of a type for local experiments (IEEE 802-2014, 9.2.3). */
+enum { DGRAM_QUESTION_LEN = 60 };
+void dgram_address_make_question(uint8_t frame[DGRAM_QUESTION_LEN]);
+
 /* Remembers the file at the path. */
 void dgram_address_note_file(struct dgram_address *address);
 
