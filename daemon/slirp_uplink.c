@@ -73,6 +73,11 @@ int slirp_addresses_choose(const struct network_spec *spec, struct slirp_address
     if (!spec->ipv4.dhcp)
         return 0;
     uint32_t end = spec->ipv4.dhcp_end < last ? spec->ipv4.dhcp_end : last;
+    if (last == gateway + 1 && end == last) {
+        /* A /30: the one address is the guest's, and the gateway its name server. */
+        ret->nameserver = gateway;
+        ret->dhcp_first = end;
+    }
     if (gateway >= last || end < ret->dhcp_first)
         return refuse(why, "ipv4: no address left for DHCP between the gateway + 2 and dhcp_end");
     uint32_t room = end - ret->dhcp_first + 1;

@@ -567,6 +567,22 @@ static void leases_stay_inside_dhcp_end(void **state)
     stop(&rig);
 }
 
+/* anylinuxfs: /30 networks, one guest each. */
+static void subnet_with_one_address_gives_it(void **state)
+{
+    (void)state;
+    struct rig rig;
+    struct mini_guest guest = guest_numbered(1);
+    start_with_control(&rig);
+    rig.spec.ipv4.netmask = 0xFFFFFFFC;
+    rig.spec.ipv4.dhcp_end = gateway + 1;
+    bring_up(&rig);
+    assert_true(get_address(&rig, &guest, PATIENCE_MS));
+    assert_int_equal(guest.ip, gateway + 1);
+    assert_gateway_answers(&rig, &guest);
+    stop(&rig);
+}
+
 static void address_behind_dhcp_end_is_not_offered_even_on_request(void **state)
 {
     (void)state;
@@ -997,6 +1013,7 @@ int main(void)
         cmocka_unit_test(forward_in_use_degrades_until_it_is_free),
         cmocka_unit_test(seventeenth_client_gets_nothing_and_it_shows),
         cmocka_unit_test(leases_stay_inside_dhcp_end),
+        cmocka_unit_test(subnet_with_one_address_gives_it),
         cmocka_unit_test(address_behind_dhcp_end_is_not_offered_even_on_request),
         cmocka_unit_test(dhcp_off_is_off),
         cmocka_unit_test(guest_cannot_reach_the_hosts_loopback),
