@@ -194,6 +194,7 @@ static void fill_order(const struct front_plan *plan, struct keep_order *order)
     order->uplink = spec->uplink;
     order->log_level = (int)plan->log_level;
     memcpy(order->tap.network, spec->name, sizeof(order->tap.network));
+    memcpy(order->tap.bridge, spec->interface, sizeof(order->tap.bridge));
     order->tap.address = spec->ipv4.gateway;
     order->tap.netmask = spec->ipv4.netmask;
     order->tap.mtu = spec->mtu;

@@ -12,12 +12,16 @@ _serial = itertools.count(1)
 
 
 class Guest:
-    """A booting guest with one card on 'netdev' (QEMU's words without the id), run by 'wrap'. umask 0: see vm.DatagramVm."""
+    """A booting guest with one card on 'netdev' (QEMU's words without the id). umask 0: see vm.DatagramVm.
 
-    def __init__(self, netdev, pass_fds=(), wrap=()):
+    'wrap': the words of a program that starts QEMU and passes SIGTERM on.
+    """
+
+    def __init__(self, netdev, pass_fds=(), wrap=(), env=None):
         number = next(_serial)
         kind, _, rest = netdev.partition(",")
         self.mac = f"52:54:00:67:00:{number:02x}"
+        self.is_wrapped = bool(wrap)
         command = [*wrap, "qemu-system-x86_64", "-accel", "tcg", "-cpu", "max", "-m", "128", "-nodefaults", "-no-user-config",
                    "-display", "none", "-no-reboot", "-serial", "stdio", "-monitor", "none", "-kernel", str(IMAGE / "vmlinuz"),
                    "-initrd", str(IMAGE / "initrd.gz"), "-append", "console=ttyS0 quiet panic=-1",
@@ -26,7 +30,7 @@ class Guest:
         self.news = threading.Condition()
         self.count = 0
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                                        pass_fds=pass_fds, umask=0)
+                                        pass_fds=pass_fds, umask=0, env=env)
         threading.Thread(target=self._read, daemon=True).start()
 
     def _read(self):
@@ -71,7 +75,10 @@ class Guest:
         assert code == 0 and f"{count} packets received" in said, said
 
     def close(self):
-        self.process.kill()
+        if self.is_wrapped:
+            self.process.terminate()
+        else:
+            self.process.kill()
         self.process.wait()
 
     def __enter__(self):

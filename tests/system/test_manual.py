@@ -30,3 +30,12 @@ def test_compatibility_md_names_tests_that_are_there():
         assert name.rstrip("*") in tests, name
     for row in range(1, 29):
         assert f"| {row} | " in page
+
+
+def test_vmnet_helper_8_has_the_options_of_the_program():
+    said = subprocess.run([str(BIN / "vmnet-helper"), "--help"], capture_output=True, text=True, check=True).stderr
+    page = (ROOT / "etc" / "vmnet-helper.8").read_text()
+    options = set(re.findall(r"^  --([a-z-]+)", said, re.M))
+    assert len(options) == 18 and options == set(re.findall(r"^\.It Fl -([a-z-]+)", page, re.M))
+    shorts = set(re.findall(r"\(-([a-z])\)", said))
+    assert shorts == set(re.findall(r"^\.Fl ([a-z]) \.$", page, re.M))

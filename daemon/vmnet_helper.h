@@ -1,0 +1,33 @@
+/* daemon/vmnet_helper.h - vmnet-helper: what its files share
+ *
+ * vmnet_helper.c          understands the command line, and chooses
+ * vmnet_helper_own.c      a network of its own (daemon/front.h)
+ * vmnet_helper_join.c     a port in a network of a running vmswitchd, by passing it the VM's socket
+ * vmnet_helper_vm.h       the VM, the same for both
+ */
+#ifndef DAEMON_VMNET_HELPER_H
+#define DAEMON_VMNET_HELPER_H
+
+#include <stddef.h>
+
+#include "daemon/vmnet_helper_json.h"
+#include "daemon/vmnet_helper_options.h"
+
+#define HELPER_PROGRAM "vmnet-helper"
+
+enum { HELPER_SOCKET_MODE = 0600, HELPER_SAY_SIZE = 512 };
+
+/* What both say of the VM: its id (made, if none was given), its address, sizes. Returns 0, or -1 with a
+ * sentence. */
+int helper_facts_begin(struct helper_facts *facts, const struct helper_options *options, char *why,
+                       size_t size);
+
+/* Whom the program becomes before it hears the VM, where it is root: by sudo who called it, by setuid the
+ * real user, else the service user. Returns 0, or -1 with a sentence. */
+int helper_choose_user(uint32_t *ret_uid, uint32_t *ret_gid, char *why, size_t size);
+
+/* Each runs to the end and returns the exit code. 'uplink' is VMSWITCH_UPLINK's value, or NULL. */
+int helper_run_own(const struct helper_options *options, const char *uplink);
+int helper_run_joined(const struct helper_options *options, const char *network);
+
+#endif
