@@ -1,14 +1,13 @@
 /* daemon/vmnet_role.c - the process of one network's `vmnet` uplink
  *
- * The good path: MSG_HELLO and MSG_CONTROL from the monitor, MSG_CONFIGURE from control; vmnet starts, as
- * root where there is root; privileges go for good; MSG_UPLINK_READY tells control, MSG_UPLINK_DATA brings
- * the network's socket, and frames pass both ways in turns of one poll(2) loop.
+ * The loop, the channels and what ends them: daemon/uplink_process.h. Here: vmnet starts when it is
+ * configured, as root where there is root; privileges go for good; MSG_UPLINK_READY tells control,
+ * MSG_UPLINK_DATA brings the network's socket, and frames pass both ways.
  *
  * What can go wrong
  *   vmnet refuses to start: tried again, later and later, while the network says starting; for good where
  * trying is pointless. It does not answer at all, or its interface is gone: this process ends, control starts
- * another, which is root again and asks for the same interface id. Control or the network is gone: as in
- * uplink_role.c.
+ * another, which is root again and asks for the same interface id.
  *
  * What is always true
  *   No byte of a guest is read before the privileges are gone. What control says before that is one flat
@@ -19,17 +18,12 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <inttypes.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
-#include "daemon/channel.h"
-#include "daemon/data_port.h"
-#include "daemon/message.h"
-#include "daemon/poll_set.h"
 #include "daemon/privileges.h"
+#include "daemon/uplink_process.h"
 #include "daemon/vmnet_settings.h"
 #include "io/log.h"
 #include "io/uplink_vmnet.h"
@@ -37,27 +31,18 @@
 
 enum {
     BATCHES_PER_TURN = 4, /* read from vmnet before the other direction has its turn */
-    ROLE_NAME_SIZE = 16 + NETWORK_NAME_SIZE,
 };
 
 struct vmnet_role {
-    struct channel *monitor;
-    struct channel *control; /* NULL: none at present */
-    struct data_port *data;
+    struct uplink_process process;
     uint32_t uid, gid;
-
-    bool has_hello, is_configured;
-    bool is_unprivileged;
-    bool is_ending, is_over; /* the interface is being stopped; has been */
-    int exit_code;
-    uint64_t now_ms; /* of this turn */
+    bool is_configured, is_unprivileged;
 
     struct network_spec spec;
     struct vmnet_uplink *uplink; /* NULL: not asked for yet, waits, or pointless */
     struct uplink_retry retry;
     uint64_t retry_ms; /* 0: no try is due */
-    struct uplink_report state, said;
-    struct poll_set set;
+    struct uplink_report state;
 };
 
 bool vmnet_role_exists(void)
@@ -65,38 +50,17 @@ bool vmnet_role_exists(void)
     return true;
 }
 
-static uint64_t clock_ms(void)
-{
-    struct timespec ts;
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
-}
-
 /* Stops the interface first. */
-static void end(struct vmnet_role *role, int exit_code)
+static void stop(void *ctx)
 {
-    if (!role->is_ending)
-        role->exit_code = exit_code;
-    role->is_ending = true;
-    role->is_over = role->is_over || !role->uplink;
+    struct vmnet_role *role = ctx;
     if (role->uplink)
-        vmnet_uplink_stop(role->uplink, role->now_ms);
+        vmnet_uplink_stop(role->uplink, role->process.now_ms);
+    else
+        role->process.is_over = true;
 }
 
 /* ---- what control hears ---- */
-
-static void lose_control(struct vmnet_role *role)
-{
-    channel_destroy(role->control);
-    role->control = NULL;
-}
-
-static void tell_control(struct vmnet_role *role, uint16_t type, const void *payload, uint32_t len)
-{
-    /* A failure shows again where the channel is read, which is also where it is closed. */
-    if (role->control)
-        channel_send(role->control, type, 0, payload, len, -1);
-}
 
 static void set_state(struct vmnet_role *role, enum uplink_state state, const char *reason)
 {
@@ -106,24 +70,17 @@ static void set_state(struct vmnet_role *role, enum uplink_state state, const ch
 
 static void report(struct vmnet_role *role, bool is_wanted)
 {
-    const struct uplink_report *state = &role->state;
-    bool is_new = state->state != role->said.state || strcmp(state->reason, role->said.reason) != 0;
-    if (is_new && state->state == UPLINK_UP)
-        log_info("uplink is up");
-    else if (is_new && state->reason[0])
-        log_warn("uplink is %s: %s", uplink_state_name(state->state), state->reason);
-    role->said = *state;
-    if (is_new || is_wanted)
-        tell_control(role, MSG_UPLINK_REPORT, state, sizeof(*state));
+    uplink_process_report(&role->process, &role->state, is_wanted);
 }
 
-static void tell_all(struct vmnet_role *role)
+static void tell_all(void *ctx)
 {
+    struct vmnet_role *role = ctx;
     if (role->state.state == UPLINK_UP) {
         /* No address to pin: vmnet's MAC is meant for a guest, the host's own shows in its frames. */
         const struct vmnet_facts *vmnet = vmnet_uplink_facts(role->uplink);
         const struct uplink_facts facts = {.mtu = vmnet->mtu, .subnet = vmnet->subnet};
-        tell_control(role, MSG_UPLINK_READY, &facts, sizeof(facts));
+        uplink_process_tell(&role->process, MSG_UPLINK_READY, &facts, sizeof(facts));
     }
     report(role, true);
 }
@@ -136,11 +93,11 @@ static void open_uplink(struct vmnet_role *role)
     char why[UPLINK_REASON_SIZE];
     role->retry_ms = 0;
     vmnet_settings_of(&role->spec, &settings);
-    int r = vmnet_uplink_open(&role->uplink, &settings, role->now_ms, why);
+    int r = vmnet_uplink_open(&role->uplink, &settings, role->process.now_ms, why);
     if (r == -EINVAL)
         set_state(role, UPLINK_FAILED, why);
     else if (r < 0)
-        role->retry_ms = role->now_ms + uplink_retry_next(&role->retry, 0);
+        role->retry_ms = role->process.now_ms + uplink_retry_next(&role->retry, 0);
 }
 
 /* Root is needed no more: the interface has started, or never will. */
@@ -151,7 +108,7 @@ static void drop_privileges(struct vmnet_role *role)
         return;
     if (privileges_drop(role->uid, role->gid, why, sizeof(why)) < 0) {
         log_error("%s", why);
-        end(role, EXIT_FAILED);
+        uplink_process_end(&role->process, EXIT_FAILED);
         return;
     }
     role->is_unprivileged = true;
@@ -171,7 +128,7 @@ static void log_facts(const struct vmnet_facts *facts)
 static void on_up(struct vmnet_role *role)
 {
     drop_privileges(role);
-    if (role->is_ending)
+    if (role->process.is_ending)
         return;
     log_facts(vmnet_uplink_facts(role->uplink));
     set_state(role, UPLINK_UP, "");
@@ -185,13 +142,13 @@ static void on_failed(struct vmnet_role *role)
     set_state(role, may_pass ? UPLINK_STARTING : UPLINK_FAILED, vmnet_uplink_reason(role->uplink));
     report(role, true); /* also if it is the same again: control hears that we are at it */
     if (is_unanswered) {
-        end(role, EXIT_FAILED);
+        uplink_process_end(&role->process, EXIT_FAILED);
         return;
     }
     vmnet_uplink_destroy(role->uplink);
     role->uplink = NULL;
     if (may_pass)
-        role->retry_ms = role->now_ms + uplink_retry_next(&role->retry, 0);
+        role->retry_ms = role->process.now_ms + uplink_retry_next(&role->retry, 0);
     else
         drop_privileges(role);
 }
@@ -199,7 +156,7 @@ static void on_failed(struct vmnet_role *role)
 static void log_counters(const struct vmnet_role *role)
 {
     const struct vmnet_counters *vmnet = vmnet_uplink_counters(role->uplink);
-    const struct data_port_counters *data = data_port_counters(role->data);
+    const struct data_port_counters *data = data_port_counters(role->process.data);
     log_debug("frames to vmnet: %" PRIu64 " in %" PRIu64 " writes; dropped: full %" PRIu64
               ", refused %" PRIu64 ", length %" PRIu64 ", lost %" PRIu64 ", runt %" PRIu64,
               vmnet->frames_out, vmnet->writes, vmnet->drop_full, vmnet->drop_refused, vmnet->drop_length,
@@ -214,10 +171,10 @@ static void look_at_uplink(struct vmnet_role *role)
 {
     if (!role->uplink)
         return;
-    const enum vmnet_state state = vmnet_uplink_poll(role->uplink, role->now_ms);
+    const enum vmnet_state state = vmnet_uplink_poll(role->uplink, role->process.now_ms);
     if (state == VMNET_STOPPED) {
-        role->is_over = true;
-    } else if (role->is_ending) {
+        role->process.is_over = true;
+    } else if (role->process.is_ending) {
         return;
     } else if (state == VMNET_UP && role->state.state == UPLINK_STARTING) {
         on_up(role);
@@ -225,10 +182,10 @@ static void look_at_uplink(struct vmnet_role *role)
         on_failed(role);
     } else if (state == VMNET_LOST) {
         /* First, so that what the network shows in the end is the reason, not that its link has ended. */
-        data_port_detach(role->data);
+        data_port_detach(role->process.data);
         set_state(role, UPLINK_DEGRADED, vmnet_uplink_reason(role->uplink));
         report(role, false);
-        end(role, EXIT_FAILED);
+        uplink_process_end(&role->process, EXIT_FAILED);
     }
 }
 
@@ -237,18 +194,18 @@ static void look_at_uplink(struct vmnet_role *role)
 static void on_vmnet_frame(void *ctx, const uint8_t *frame, size_t len)
 {
     struct vmnet_role *role = ctx;
-    data_port_queue(role->data, frame, len);
+    data_port_queue(role->process.data, frame, len);
 }
 
 static void on_guest_frame(void *ctx, const uint8_t *frame, size_t len)
 {
     struct vmnet_role *role = ctx;
-    vmnet_uplink_send(role->uplink, frame, len, role->now_ms);
+    vmnet_uplink_send(role->uplink, frame, len, role->process.now_ms);
 }
 
 static bool is_up(const struct vmnet_role *role)
 {
-    return role->state.state == UPLINK_UP && !role->is_ending;
+    return role->state.state == UPLINK_UP && !role->process.is_ending;
 }
 
 static void lose_data(struct vmnet_role *role, int error)
@@ -256,7 +213,7 @@ static void lose_data(struct vmnet_role *role, int error)
     log_counters(role);
     log_warn("the link to the network ended: %s",
              error == -ECONNRESET ? "closed by the other side" : strerror(-error));
-    data_port_detach(role->data);
+    data_port_detach(role->process.data);
 }
 
 static void move_frames(struct vmnet_role *role, int data_seen)
@@ -265,10 +222,10 @@ static void move_frames(struct vmnet_role *role, int data_seen)
     for (int i = 0; i < BATCHES_PER_TURN && vmnet_uplink_has_frames(role->uplink); i++)
         vmnet_uplink_receive(role->uplink, on_vmnet_frame, role);
     if (data_seen & (POLLIN | POLLHUP | POLLERR))
-        r = data_port_receive(role->data, on_guest_frame, role);
-    vmnet_uplink_flush(role->uplink, role->now_ms);
-    if (r == 0 && data_port_fd(role->data) >= 0)
-        r = data_port_flush(role->data);
+        r = data_port_receive(role->process.data, on_guest_frame, role);
+    vmnet_uplink_flush(role->uplink, role->process.now_ms);
+    if (r == 0 && data_port_fd(role->process.data) >= 0)
+        r = data_port_flush(role->process.data);
     if (r < 0)
         lose_data(role, r);
 }
@@ -282,8 +239,9 @@ static bool spec_is_valid(const struct network_spec *spec)
            (spec->mode == MODE_SHARED || spec->mode == MODE_HOST || spec->mode == MODE_BRIDGED);
 }
 
-static int configure(struct vmnet_role *role, const struct network_spec *spec)
+static int configure(void *ctx, const struct network_spec *spec)
 {
+    struct vmnet_role *role = ctx;
     if (!spec_is_valid(spec))
         return -EBADMSG;
     if (!role->is_configured) {
@@ -295,132 +253,68 @@ static int configure(struct vmnet_role *role, const struct network_spec *spec)
     return 0;
 }
 
-static int on_control_message(void *ctx, struct message *message)
+/* No byte of a guest before the privileges are gone. */
+static bool may_attach(void *ctx)
+{
+    const struct vmnet_role *role = ctx;
+    return role->is_unprivileged;
+}
+
+/* ---- a turn ---- */
+
+static int run_timers(void *ctx)
 {
     struct vmnet_role *role = ctx;
-    if (message->type == MSG_CONFIGURE)
-        return configure(role, message->payload);
-    if (message->type == MSG_UPLINK_DATA && message->fd >= 0 && role->is_unprivileged) {
-        data_port_attach(role->data, message->fd);
-        message->fd = -1;
-        return 0;
+    const uint64_t now_ms = role->process.now_ms;
+    int timeout_ms = role->uplink ? vmnet_uplink_timeout(role->uplink, now_ms) : -1;
+    if (role->retry_ms && !role->process.is_ending) {
+        const bool is_due = now_ms >= role->retry_ms;
+        timeout_ms = uplink_process_sooner(timeout_ms, is_due ? 0 : (int64_t)(role->retry_ms - now_ms));
+        if (is_due)
+            open_uplink(role);
     }
-    return -EBADMSG;
-}
-
-static int hear_hello(struct vmnet_role *role, const struct hello *hello)
-{
-    char name[ROLE_NAME_SIZE];
-    if (role->has_hello || hello->protocol != MESSAGE_PROTOCOL || hello->role != ROLE_VMNET ||
-        !message_text_ok(hello->name, sizeof(hello->name)) || hello->log_level < LOG_ERROR ||
-        hello->log_level >= LOG_N_LEVELS)
-        return -EBADMSG;
-    role->has_hello = true;
-    snprintf(name, sizeof(name), "uplink %s", hello->name);
-    log_open(name, (enum log_level)hello->log_level);
-    return 0;
-}
-
-static int on_monitor_message(void *ctx, struct message *message)
-{
-    struct vmnet_role *role = ctx;
-    if (message->type == MSG_HELLO)
-        return hear_hello(role, message->payload);
-    if (message->type == MSG_LOG_LEVEL) {
-        log_set_level((enum log_level)((const struct log_order *)message->payload)->level);
-        return 0;
-    }
-    if (message->type != MSG_CONTROL || !role->has_hello || message->fd < 0)
-        return -EBADMSG;
-    lose_control(role);
-    role->control = channel_create(message->fd);
-    if (!role->control)
-        return -ENOMEM;
-    message->fd = -1;
-    tell_all(role);
-    return 0;
-}
-
-static void serve_channels(struct vmnet_role *role, int monitor_seen, int control_seen)
-{
-    if (control_seen) { /* before the monitor, which may replace it */
-        channel_flush(role->control);
-        if (channel_receive(role->control, on_control_message, role) < 0) {
-            log_info("control is gone: traffic goes on");
-            lose_control(role);
-        }
-    }
-    if (monitor_seen) {
-        channel_flush(role->monitor);
-        int r = channel_receive(role->monitor, on_monitor_message, role);
-        if (r < 0 && r != -ECONNRESET)
-            log_error("the channel to the monitor failed: %s", strerror(-r));
-        if (r < 0)
-            end(role, r == -ECONNRESET ? EXIT_OK : EXIT_FAILED);
-    }
-}
-
-/* ---- the loop ---- */
-
-static int sooner(int a, int b)
-{
-    return b < 0 || (a >= 0 && a < b) ? a : b;
-}
-
-static int run_timers(struct vmnet_role *role)
-{
-    int timeout_ms = role->uplink ? vmnet_uplink_timeout(role->uplink, role->now_ms) : -1;
-    if (!role->retry_ms || role->is_ending)
-        return timeout_ms;
-    if (role->now_ms < role->retry_ms)
-        return sooner(timeout_ms, (int)(role->retry_ms - role->now_ms));
-    open_uplink(role);
-    return 0;
-}
-
-static int channel_events(const struct channel *channel)
-{
-    return POLLIN | (channel_wants_write(channel) ? POLLOUT : 0);
-}
-
-static int watch_data(struct vmnet_role *role)
-{
-    /* While vmnet has no room the network's socket fills, and the network drops and counts. */
-    int events = vmnet_uplink_is_full(role->uplink) ? 0 : POLLIN;
-    if (data_port_fd(role->data) < 0)
-        return -1;
-    events |= data_port_wants_write(role->data) ? POLLOUT : 0;
-    return events ? poll_set_add(&role->set, data_port_fd(role->data), events) : -1;
-}
-
-static void turn(struct vmnet_role *role)
-{
-    struct poll_set *set = &role->set;
-    int timeout_ms = run_timers(role), control = -1, data = -1, monitor = -1;
     report(role, false);
+    return timeout_ms;
+}
 
-    set->n = 0;
-    if (!role->is_ending)
-        monitor = poll_set_add(set, channel_fd(role->monitor), channel_events(role->monitor));
-    if (role->control && !role->is_ending)
-        control = poll_set_add(set, channel_fd(role->control), channel_events(role->control));
+static int data_events(void *ctx)
+{
+    const struct vmnet_role *role = ctx;
+    if (!is_up(role))
+        return 0;
+    /* While vmnet has no room the network's socket fills, and the network drops and counts. */
+    return (vmnet_uplink_is_full(role->uplink) ? 0 : POLLIN) |
+           (data_port_wants_write(role->process.data) ? POLLOUT : 0);
+}
+
+static void watch(void *ctx, int *timeout_ms)
+{
+    struct vmnet_role *role = ctx;
+    (void)timeout_ms;
     if (role->uplink)
-        poll_set_add(set, vmnet_uplink_fd(role->uplink), POLLIN);
-    if (is_up(role))
-        data = watch_data(role);
+        poll_set_add(&role->process.set, vmnet_uplink_fd(role->uplink), POLLIN);
+}
 
-    bool poll_failed = poll(set->fds, set->n, timeout_ms) < 0;
-    for (unsigned i = 0; poll_failed && i < set->n; i++)
-        set->fds[i].revents = 0; /* interrupted: undefined */
-    role->now_ms = clock_ms();
-
+static void work(void *ctx, bool poll_failed, int data_seen)
+{
+    struct vmnet_role *role = ctx;
+    (void)poll_failed;
     look_at_uplink(role);
     if (is_up(role))
-        move_frames(role, poll_set_seen(set, data));
+        move_frames(role, data_seen);
     look_at_uplink(role); /* a read or write may have found it gone: nothing else would tell */
-    if (!role->is_ending)
-        serve_channels(role, poll_set_seen(set, monitor), poll_set_seen(set, control));
 }
+
+static const struct uplink_process_ops role_ops = {
+    .configure = configure,
+    .may_attach = may_attach,
+    .tell_all = tell_all,
+    .run_timers = run_timers,
+    .data_events = data_events,
+    .watch = watch,
+    .work = work,
+    .stop = stop,
+};
 
 int vmnet_main(int channel_fd, uint32_t uid, uint32_t gid)
 {
@@ -429,22 +323,12 @@ int vmnet_main(int channel_fd, uint32_t uid, uint32_t gid)
         return EXIT_FAILED;
     role->uid = uid;
     role->gid = gid;
-    role->now_ms = clock_ms();
-    role->monitor = channel_create(channel_fd);
-    role->data = data_port_create();
-    if (!role->monitor || !role->data)
-        end(role, EXIT_FAILED);
-
-    while (!role->is_over)
-        turn(role);
-
+    uplink_process_open(&role->process, ROLE_VMNET, channel_fd, &role_ops, role);
+    int exit_code = uplink_process_run(&role->process);
     if (role->uplink)
         log_counters(role);
-    int exit_code = role->exit_code;
     vmnet_uplink_destroy(role->uplink);
-    data_port_destroy(role->data);
-    channel_destroy(role->control);
-    channel_destroy(role->monitor);
+    uplink_process_close(&role->process);
     free(role);
     return exit_code;
 }
