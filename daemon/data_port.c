@@ -23,7 +23,7 @@ struct data_port {
     struct data_port_counters counters;
     struct queue out;
     uint8_t ring[IO_QUEUE_BYTES];
-    uint8_t in[IO_STREAM_READ];
+    uint8_t in[IO_STREAM_LONG];
 };
 
 struct data_port *data_port_create(void)

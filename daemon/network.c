@@ -199,9 +199,11 @@ void network_plug_uplink(struct network *network, const struct uplink_order *ord
     np->port.frame_max = network->spec.mtu + FRAME_ETHER_HEADER;
     if (order->facts.mtu && order->facts.mtu < network->spec.mtu)
         np->port.frame_max = order->facts.mtu + FRAME_ETHER_HEADER;
-    const bool has_header = order->kind == UPLINK_TAP && order->facts.has_vnet_header;
-    np->port.offload = has_header ? OFFLOAD_VIRTIO : OFFLOAD_OFF;
+    np->port.offload = order->facts.has_vnet_header   ? OFFLOAD_VIRTIO
+                       : order->facts.has_raw_offload ? OFFLOAD_RAW
+                                                      : OFFLOAD_OFF;
     np->port.takes_udp_gso = order->facts.takes_udp_gso;
+    np->port.whole_max = order->facts.whole_max;
     int r = network_open_link(np, fd, order->kind == UPLINK_TAP ? LINK_TAP : LINK_STREAM, VIA_UPLINK);
     if (r < 0) {
         network_uplink_lost(network, uv_strerror(r));

@@ -40,6 +40,8 @@ struct vmnet_role {
 
     struct network_spec spec;
     struct vmnet_uplink *uplink; /* NULL: not asked for yet, waits, or pointless */
+    bool has_asked_offload;      /* which may be why it did not start: */
+    bool asks_less;              /* the next try is without */
     struct uplink_retry retry;
     uint64_t retry_ms; /* 0: no try is due */
     struct uplink_report state;
@@ -79,7 +81,13 @@ static void tell_all(void *ctx)
     if (role->state.state == UPLINK_UP) {
         /* No address to pin: vmnet's MAC is meant for a guest, the host's own shows in its frames. */
         const struct vmnet_facts *vmnet = vmnet_uplink_facts(role->uplink);
-        const struct uplink_facts facts = {.mtu = vmnet->mtu, .subnet = vmnet->subnet};
+        const struct uplink_facts facts = {
+            .mtu = vmnet->mtu,
+            .subnet = vmnet->subnet,
+            .has_vnet_header = vmnet->header_len > 0,
+            .has_raw_offload = vmnet->header_len == 0 && (vmnet->has_tso || vmnet->has_checksum_offload),
+            .whole_max = vmnet->has_tso ? vmnet->frame_max : PORT_WHOLE_NONE,
+        };
         uplink_process_tell(&role->process, MSG_UPLINK_READY, &facts, sizeof(facts));
     }
     report(role, true);
@@ -93,6 +101,10 @@ static void open_uplink(struct vmnet_role *role)
     char why[UPLINK_REASON_SIZE];
     role->retry_ms = 0;
     vmnet_settings_of(&role->spec, &settings);
+    if (role->asks_less)
+        settings.wants_tso = settings.wants_checksum_offload = settings.wants_virtio_header = false;
+    role->has_asked_offload =
+        settings.wants_tso || settings.wants_checksum_offload || settings.wants_virtio_header;
     int r = vmnet_uplink_open(&role->uplink, &settings, role->process.now_ms, why);
     if (r == -EINVAL)
         set_state(role, UPLINK_FAILED, why);
@@ -120,9 +132,12 @@ static void log_facts(const struct vmnet_facts *facts)
     const struct in_addr in = {.s_addr = htonl(facts->subnet.gateway)};
     mac_format(facts->mac, mac);
     inet_ntop(AF_INET, &in, address, sizeof(address));
-    log_info("vmnet: host %s, mtu %u, frames of up to %u bytes, %u in a read, %u in a write, mac %s",
-             facts->subnet.gateway ? address : "unknown", facts->mtu, facts->frame_max, facts->read_max,
-             facts->write_max, mac);
+    log_info("vmnet: host %s, mtu %u, frames of up to %u bytes, %s, %u in a read, %u in a write, mac %s",
+             facts->subnet.gateway ? address : "unknown", facts->mtu, facts->frame_max,
+             facts->header_len             ? "virtio header"
+             : facts->has_checksum_offload ? "checksum offload"
+                                           : "no offload",
+             facts->read_max, facts->write_max, mac);
 }
 
 static void on_up(struct vmnet_role *role)
@@ -135,8 +150,24 @@ static void on_up(struct vmnet_role *role)
     tell_all(role);
 }
 
+/* A vmnet that has none of the offload that was asked for does not say so. A failure for another reason fails
+ * again at once, and the next try asks for all again. */
+static bool try_with_less(struct vmnet_role *role)
+{
+    role->asks_less = role->has_asked_offload && vmnet_uplink_may_ask_less(role->uplink);
+    if (!role->asks_less)
+        return false;
+    log_info("%s; once more without offload", vmnet_uplink_reason(role->uplink));
+    vmnet_uplink_destroy(role->uplink);
+    role->uplink = NULL;
+    open_uplink(role);
+    return true;
+}
+
 static void on_failed(struct vmnet_role *role)
 {
+    if (try_with_less(role))
+        return;
     const bool may_pass = vmnet_uplink_may_pass(role->uplink);
     const bool is_unanswered = vmnet_uplink_is_unanswered(role->uplink);
     set_state(role, may_pass ? UPLINK_STARTING : UPLINK_FAILED, vmnet_uplink_reason(role->uplink));

@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "io/vmnet_features.h"
+
 enum { MTU_USUAL = 1500 };
 
 static_assert((int)NETWORK_RESERVATIONS_MAX == (int)VMNET_RESERVATIONS_MAX, "one list goes into the other");
@@ -44,6 +46,9 @@ void vmnet_settings_of(const struct network_spec *spec, struct vmnet_settings *r
         .has_host_ipv6 = vmnet->has_host_ipv6,
         .mtu = spec->mtu == MTU_USUAL ? 0 : spec->mtu,
         .is_isolated = vmnet->isolation_is_set ? vmnet->isolation : spec->isolated,
+        .wants_tso = vmnet->tso,
+        .wants_checksum_offload = vmnet->checksum_offload,
+        .wants_virtio_header = vmnet->virtio_header && vmnet_has(VMNET_VIRTIO_HEADER),
         .has_no_nat44 = !vmnet->nat44,
         .has_no_nat66 = !vmnet->nat66,
         .has_no_dns_proxy = !vmnet->dns_proxy,

@@ -35,6 +35,8 @@ struct uplink_facts {
     struct uplink_subnet subnet;     /* what vmnet has, which may be its own choice; all 0: nothing to tell */
     bool has_vnet_header;            /* each frame has a virtio-net header in front */
     bool takes_udp_gso;              /* and may be UDP to be cut */
+    bool has_raw_offload; /* without a header: checksums may be unfinished, TCP longer than the MTU */
+    uint32_t whole_max;   /* as of struct port */
 };
 
 enum { UPLINK_RETRY_MIN_MS = 250, UPLINK_RETRY_MAX_MS = 30 * 1000, UPLINK_STABLE_MS = 10 * 1000 };

@@ -11,7 +11,8 @@
  * Packets
  *   An event is a hint that says nothing about how many there are: vmnet_uplink_receive() until it returns 0.
  *   Meanwhile events are held back, so that a loop that is busy is not told again and again. What is to be
- *   sent is copied into one batch, made once, as large as vmnet takes.
+ *   sent is copied into one batch, made once, as large as vmnet takes. Where offload was asked for, frames
+ * are as the facts say: with a virtio-net header in front, or bare and unfinished (io/vnet.h knows both).
  *
  * What can go wrong
  *   A frame that vmnet refuses is counted and dropped, alone. One that it has no room for is offered again
@@ -47,16 +48,19 @@ struct vmnet_reservation {
 
 struct vmnet_settings {
     enum vmnet_mode mode;
+    uint32_t gateway, netmask, dhcp_end; /* host byte order; 0: the system chooses all three */
+    uint32_t mtu;                        /* 0: the system's; ignored in mode bridged */
     uint8_t interface_id[VMNET_ID_SIZE]; /* the same one gets the same MAC address, usually */
     uint8_t network_id[VMNET_ID_SIZE];   /* of a host network without DHCP: who has the same one shares it */
-    uint32_t gateway, netmask, dhcp_end; /* host byte order; 0: the system chooses all three */
-    bool has_dhcp;                       /* false: needs the addresses */
+    uint8_t host_ipv6[16];               /* of the Mac, on a host network without DHCP */
     bool has_host_ipv6;
-    uint8_t host_ipv6[16];                              /* of the Mac, on a host network without DHCP */
-    uint32_t mtu;                                       /* 0: the system's; ignored in mode bridged */
+    bool has_dhcp;                                      /* false: needs the addresses */
     bool is_isolated;                                   /* ignored in mode bridged */
     char interface[UPLINK_IFNAME_SIZE];                 /* mode bridged */
     char nat66_prefix[sizeof("fd00:0000:0000:0000::")]; /* "": the system's; mode shared */
+
+    /* Offload: what vmnet is asked for. A header, where the system has it, does the checksums' part too. */
+    bool wants_tso, wants_checksum_offload, wants_virtio_header;
 
     /* What only a network object can be (macOS 26). */
     bool has_no_nat44, has_no_nat66, has_no_dns_proxy, has_no_router_advertisement;
@@ -69,6 +73,9 @@ struct vmnet_settings {
 struct vmnet_facts {
     uint64_t mac; /* 0: it named none */
     uint32_t mtu, frame_max;
+    uint32_t header_len;          /* in front of each frame, both ways: 0, or that of a virtio-net header */
+    bool has_tso;                 /* TCP up to frame_max, to be cut */
+    bool has_checksum_offload;    /* checksums may be unfinished; with a header it says of which */
     uint32_t read_max, write_max; /* frames for each call */
     struct uplink_subnet subnet;  /* all 0: it named none */
 };
@@ -118,6 +125,9 @@ int vmnet_uplink_timeout(const struct vmnet_uplink *uplink, uint64_t now_ms);
 const char *vmnet_uplink_reason(const struct vmnet_uplink *uplink);
 bool vmnet_uplink_may_pass(const struct vmnet_uplink *uplink);
 
+/* True if the start was refused, maybe for what was asked of it: it may succeed with less. */
+bool vmnet_uplink_may_ask_less(const struct vmnet_uplink *uplink);
+
 /* True if the start was never answered: what it needs if it ever is (some memory, descriptors, queues) stays
  * even after vmnet_uplink_destroy(), so the next try is for a new process. */
 bool vmnet_uplink_is_unanswered(const struct vmnet_uplink *uplink);
@@ -125,7 +135,7 @@ bool vmnet_uplink_is_unanswered(const struct vmnet_uplink *uplink);
 const struct vmnet_facts *vmnet_uplink_facts(const struct vmnet_uplink *uplink); /* VMNET_UP */
 const struct vmnet_counters *vmnet_uplink_counters(const struct vmnet_uplink *uplink);
 
-/* 'frame' is borrowed. */
+/* 'frame' is borrowed, and begins with its header if there is one. */
 typedef void vmnet_frame(void *ctx, const uint8_t *frame, size_t len);
 
 /* True if vmnet may have frames. */
@@ -133,7 +143,7 @@ bool vmnet_uplink_has_frames(const struct vmnet_uplink *uplink);
 /* Reads one batch. Returns how many frames there were; after 0 the next event tells. */
 unsigned vmnet_uplink_receive(struct vmnet_uplink *uplink, vmnet_frame *on_frame, void *ctx);
 
-/* Copies the frame into the batch, which is written when it is full. */
+/* Copies the frame, with its header if there is one, into the batch, which is written when it is full. */
 void vmnet_uplink_send(struct vmnet_uplink *uplink, const uint8_t *frame, size_t len, uint64_t now_ms);
 /* Writes the batch. */
 void vmnet_uplink_flush(struct vmnet_uplink *uplink, uint64_t now_ms);

@@ -46,7 +46,7 @@ struct vmnet_uplink {
     struct vmnet_facts facts;
     struct vmnet_counters counters;
     char reason[UPLINK_REASON_SIZE];
-    bool may_pass, is_unanswered;
+    bool may_pass, may_ask_less, is_unanswered;
 
     bool has_frames; /* not read to the end */
     struct vmnet_batch in, out;
@@ -180,7 +180,8 @@ static void start(struct work *work)
         finish_start(work, VMNET_STATUS_NO_INTERFACE, false, &none);
         return;
     }
-    xpc_object_t desc = vmnet_desc_make(&work->settings);
+    const struct vmnet_settings *settings = &work->settings; /* lives as long as the crossing */
+    xpc_object_t desc = vmnet_desc_make(settings);
     if (!desc) {
         finish_start(work, VMNET_MEM_FAILURE, false, &none);
         return;
@@ -189,7 +190,7 @@ static void start(struct work *work)
     work->interface =
         vmnet_start_interface(desc, crossing_answers(crossing), ^(vmnet_return_t status, xpc_object_t param) {
           struct vmnet_facts facts;
-          const bool has_facts = vmnet_desc_read(param, &facts);
+          const bool has_facts = vmnet_desc_read(param, settings, &facts);
           dispatch_async(crossing_work(crossing), ^{
             finish_start(work, status, has_facts, &facts);
             crossing_unref(crossing);
@@ -277,6 +278,7 @@ static void fail(struct vmnet_uplink *uplink, enum vmnet_state state, const char
 {
     vmnet_status_describe(what, status, uplink->reason);
     uplink->may_pass = vmnet_status_may_pass(status);
+    uplink->may_ask_less = vmnet_status_may_ask_less(status);
     uplink->is_unanswered = status == VMNET_STATUS_SILENT || status == VMNET_STATUS_NO_HANDLE;
     uplink->state = state;
     uplink->has_frames = false;
@@ -289,6 +291,17 @@ static void lose(struct vmnet_uplink *uplink, const char *what, uint32_t status)
     uplink->counters.drop_lost += drop_batch(uplink);
 }
 
+/* Of a frame and its header. */
+static uint32_t packet_max(const struct vmnet_uplink *uplink)
+{
+    return uplink->facts.frame_max + uplink->facts.header_len;
+}
+
+static bool is_frame(const struct vmnet_uplink *uplink, size_t len)
+{
+    return len >= FRAME_LEN_MIN + uplink->facts.header_len && len <= packet_max(uplink);
+}
+
 static void on_started(struct vmnet_uplink *uplink, const struct crossing_news *news)
 {
     if (news->status != VMNET_SUCCESS) {
@@ -296,8 +309,11 @@ static void on_started(struct vmnet_uplink *uplink, const struct crossing_news *
         return;
     }
     uplink->facts = news->facts;
-    if (vmnet_batch_init(&uplink->in, news->facts.read_max, news->facts.frame_max) < 0 ||
-        vmnet_batch_init(&uplink->out, news->facts.write_max, news->facts.frame_max) < 0) {
+    const uint32_t slot = packet_max(uplink);
+    if (uplink->facts.read_max > VMNET_CALL_BYTES / slot) /* each may be as long as that */
+        uplink->facts.read_max = VMNET_CALL_BYTES / slot;
+    if (vmnet_batch_init_in(&uplink->in, uplink->facts.read_max, slot) < 0 ||
+        vmnet_batch_init_out(&uplink->out, news->facts.write_max, VMNET_CALL_BYTES) < 0) {
         fail(uplink, VMNET_FAILED, "vmnet's packets", VMNET_MEM_FAILURE);
         return;
     }
@@ -352,6 +368,11 @@ bool vmnet_uplink_may_pass(const struct vmnet_uplink *uplink)
     return uplink->may_pass;
 }
 
+bool vmnet_uplink_may_ask_less(const struct vmnet_uplink *uplink)
+{
+    return uplink->may_ask_less;
+}
+
 bool vmnet_uplink_is_unanswered(const struct vmnet_uplink *uplink)
 {
     return uplink->is_unanswered;
@@ -398,7 +419,7 @@ static void hand_over(struct vmnet_uplink *uplink, unsigned n, vmnet_frame *on_f
 {
     for (unsigned i = 0; i < n; i++) {
         size_t len = uplink->in.packets[i].vm_pkt_size;
-        if (len < FRAME_LEN_MIN || len > uplink->in.frame_max) {
+        if (!is_frame(uplink, len)) {
             uplink->counters.drop_in_bad++;
             continue;
         }
@@ -487,13 +508,13 @@ void vmnet_uplink_send(struct vmnet_uplink *uplink, const uint8_t *frame, size_t
         uplink->counters.drop_lost++;
         return;
     }
-    if (len < FRAME_LEN_MIN || len > uplink->out.frame_max) {
+    if (!is_frame(uplink, len)) {
         uplink->counters.drop_length++;
         return;
     }
-    if (uplink->out.n == uplink->out.max)
+    if (!vmnet_batch_has_room(&uplink->out, len))
         vmnet_uplink_flush(uplink, now_ms);
-    if (uplink->out.n < uplink->out.max)
+    if (vmnet_batch_has_room(&uplink->out, len))
         vmnet_batch_add(&uplink->out, frame, len);
     else
         uplink->counters.drop_full++;

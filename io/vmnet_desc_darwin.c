@@ -11,10 +11,10 @@
 #include "switch/mac.h"
 
 enum {
-    CALL_BYTES_MAX = 256 * 1024, /* of one read or write, by Apple's documentation */
-    CALL_FRAMES_OLD = 200,       /* likewise; before macOS 15 an interface does not say */
-    CALL_FRAMES_MAX = 1024,      /* ours: memory */
+    CALL_FRAMES_OLD = 200,  /* likewise; before macOS 15 an interface does not say */
+    CALL_FRAMES_MAX = 1024, /* ours: memory */
     MTU_OLD = 1500,
+    VIRTIO_HEADER = 12,
 };
 
 static int refuse(char why[UPLINK_REASON_SIZE], const char *what)
@@ -87,6 +87,36 @@ static void set_addresses(xpc_object_t desc, const struct vmnet_settings *settin
     }
 }
 
+/* A key that came after the oldest macOS that this runs on: looked up by name, for the same executable runs
+ * where it is not. NULL: not here. */
+static const char *find_key(const char *symbol)
+{
+    const char *const *key = (const char *const *)dlsym(RTLD_DEFAULT, symbol);
+    return key ? *key : NULL;
+}
+
+static const char *header_key(const struct vmnet_settings *settings)
+{
+    return settings->wants_virtio_header ? find_key("vmnet_enable_virtio_header_key") : NULL;
+}
+
+static const char *checksum_key(const struct vmnet_settings *settings)
+{
+    return settings->wants_checksum_offload ? find_key("vmnet_enable_checksum_offload_key") : NULL;
+}
+
+void vmnet_desc_add_offload(xpc_object_t desc, const struct vmnet_settings *settings)
+{
+    /* The header says of each frame what the checksum key says of all: vmnet takes one or the other. */
+    const char *key = header_key(settings);
+    if (!key)
+        key = checksum_key(settings);
+    if (key)
+        xpc_dictionary_set_bool(desc, key, true);
+    if (settings->wants_tso)
+        xpc_dictionary_set_bool(desc, vmnet_enable_tso_key, true);
+}
+
 xpc_object_t vmnet_desc_make(const struct vmnet_settings *settings)
 {
     static const uint64_t modes[] = {[VMNET_MODE_SHARED] = VMNET_SHARED_MODE,
@@ -97,6 +127,7 @@ xpc_object_t vmnet_desc_make(const struct vmnet_settings *settings)
         return NULL;
     xpc_dictionary_set_uint64(desc, vmnet_operation_mode_key, modes[settings->mode]);
     xpc_dictionary_set_uuid(desc, vmnet_interface_id_key, settings->interface_id);
+    vmnet_desc_add_offload(desc, settings);
     if (settings->mode == VMNET_MODE_BRIDGED) {
         xpc_dictionary_set_string(desc, vmnet_shared_interface_name_key, settings->interface);
         return desc;
@@ -124,19 +155,21 @@ static uint32_t get_number(xpc_object_t param, const char *key, uint32_t otherwi
     return value > 0 && value <= UINT32_MAX ? (uint32_t)value : otherwise;
 }
 
-/* A key that came after macOS 13: looked up by name, for the same executable runs where it is not. */
-static uint32_t get_batch(xpc_object_t param, const char *symbol, uint32_t frame_max)
+static uint32_t get_frames(xpc_object_t param, const char *symbol)
 {
-    const char *const *key = (const char *const *)dlsym(RTLD_DEFAULT, symbol);
-    uint32_t frames = key ? get_number(param, *key, CALL_FRAMES_OLD) : CALL_FRAMES_OLD;
-    if (frames > CALL_FRAMES_MAX)
-        frames = CALL_FRAMES_MAX;
-    if (frames > CALL_BYTES_MAX / frame_max)
-        frames = CALL_BYTES_MAX / frame_max;
-    return frames;
+    const char *key = find_key(symbol);
+    const uint32_t frames = key ? get_number(param, key, CALL_FRAMES_OLD) : CALL_FRAMES_OLD;
+    return frames < CALL_FRAMES_MAX ? frames : CALL_FRAMES_MAX;
 }
 
-bool vmnet_desc_read(xpc_object_t param, struct vmnet_facts *ret_facts)
+static void read_subnet(xpc_object_t param, struct uplink_subnet *subnet)
+{
+    subnet->gateway = get_address(param, vmnet_start_address_key);
+    subnet->netmask = get_address(param, vmnet_subnet_mask_key);
+    subnet->dhcp_end = get_address(param, vmnet_end_address_key);
+}
+
+bool vmnet_desc_read(xpc_object_t param, const struct vmnet_settings *settings, struct vmnet_facts *ret_facts)
 {
     const char *mac = param ? xpc_dictionary_get_string(param, vmnet_mac_address_key) : NULL;
     *ret_facts = (struct vmnet_facts){.mac = 0};
@@ -145,13 +178,17 @@ bool vmnet_desc_read(xpc_object_t param, struct vmnet_facts *ret_facts)
     if (mac && !mac_parse(mac, &ret_facts->mac))
         ret_facts->mac = 0;
     ret_facts->mtu = get_number(param, vmnet_mtu_key, MTU_OLD);
+    ret_facts->header_len = header_key(settings) ? VIRTIO_HEADER : 0;
+    ret_facts->has_tso = settings->wants_tso;
+    ret_facts->has_checksum_offload = ret_facts->header_len > 0 || checksum_key(settings);
     ret_facts->frame_max = get_number(param, vmnet_max_packet_size_key, ret_facts->mtu + FRAME_LEN_MIN);
+    /* Whether it counts the header is not documented. Nobody sends a frame that long. */
+    if (ret_facts->frame_max == FRAME_OFFLOAD_MAX + ret_facts->header_len)
+        ret_facts->frame_max = FRAME_OFFLOAD_MAX;
     if (ret_facts->frame_max <= FRAME_LEN_MIN || ret_facts->frame_max > FRAME_OFFLOAD_MAX)
         return false;
-    ret_facts->read_max = get_batch(param, "vmnet_read_max_packets_key", ret_facts->frame_max);
-    ret_facts->write_max = get_batch(param, "vmnet_write_max_packets_key", ret_facts->frame_max);
-    ret_facts->subnet.gateway = get_address(param, vmnet_start_address_key);
-    ret_facts->subnet.netmask = get_address(param, vmnet_subnet_mask_key);
-    ret_facts->subnet.dhcp_end = get_address(param, vmnet_end_address_key);
+    ret_facts->read_max = get_frames(param, "vmnet_read_max_packets_key");
+    ret_facts->write_max = get_frames(param, "vmnet_write_max_packets_key");
+    read_subnet(param, &ret_facts->subnet);
     return true;
 }

@@ -57,3 +57,8 @@ bool vmnet_status_may_pass(uint32_t status)
     const struct meaning *meaning = find(status);
     return !meaning || meaning->may_pass;
 }
+
+bool vmnet_status_may_ask_less(uint32_t status)
+{
+    return status == VMNET_INVALID_ARGUMENT || status == VMNET_FAILURE;
+}

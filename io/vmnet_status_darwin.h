@@ -21,4 +21,7 @@ void vmnet_status_describe(const char *what, uint32_t status, char why[UPLINK_RE
 /* False if trying again is pointless until somebody changes something. */
 bool vmnet_status_may_pass(uint32_t status);
 
+/* True if what was asked for may be what was refused. */
+bool vmnet_status_may_ask_less(uint32_t status);
+
 #endif

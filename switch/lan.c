@@ -402,9 +402,10 @@ static bool takes_gso(const struct port *port, const struct frame *frame)
 static void put_frame(struct lan *lan, struct port *port, struct frame *frame)
 {
     if (offload_is_gso(frame)) {
-        if (takes_gso(port, frame))
+        const bool is_short = !port->whole_max || frame->len <= port->whole_max;
+        if (is_short && takes_gso(port, frame))
             put_out(lan, port, frame);
-        else if (port->offload == OFFLOAD_RAW)
+        else if (is_short && port->offload == OFFLOAD_RAW)
             put_whole(lan, port, frame);
         else
             put_segments(lan, port, frame);

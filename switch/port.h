@@ -42,6 +42,8 @@ enum port_offload {
     OFFLOAD_N,
 };
 
+enum { PORT_WHOLE_NONE = 1 }; /* of whole_max: each is cut */
+
 struct port {
     /* Set by the owner before lan_join(), then constant. */
     char name[PORT_NAME_SIZE];
@@ -55,6 +57,8 @@ struct port {
     /* Set by the owner before a cable comes, then constant while it is in. */
     enum port_offload offload;
     bool takes_udp_gso; /* OFFLOAD_VIRTIO: of UDP too, which older systems refuse */
+    uint32_t
+        whole_max; /* of frames that are to be cut it takes those up to this length; 0: as its kind does */
 
     /* Settings: the owner may change them at any time. */
     bool enabled;       /* false: the link is set down over the API; nothing passes in or out */

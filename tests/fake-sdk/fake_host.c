@@ -3,6 +3,10 @@
  *
  * DHCP, DNS and the way out, at the addresses that the interface has. On a thread of its own, as the kernel
  * is. SIGUSR1 takes the interface away, as a Mac that wakes up does.
+ *
+ * What guests leave undone of their frames is done here, as macOS's own stack would. A frame to ECHO comes
+ * back from there, as it is but for its addresses, to all: so a test sees a frame of the outside's that is
+ * still to be cut.
  */
 #include <arpa/inet.h>
 #include <poll.h>
@@ -14,9 +18,14 @@
 #include <string.h>
 
 #include "daemon/slirp_uplink.h"
+#include "io/vnet.h"
+#include "switch/mac.h"
+#include "switch/offload.h"
 #include "tests/fake-sdk/fake_vmnet.h"
 
-enum { TURN_MS = 5 };
+enum { TURN_MS = 5, MTU = 1500, PIECES = 16, WIRE_MAX = VNET_HEADER + FRAME_OFFLOAD_MAX };
+#define ECHO UINT64_C(0x5E00000000EC)
+#define EVERYBODY UINT64_C(0xFFFFFFFFFFFF)
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct slirp_uplink *slirp;
@@ -30,15 +39,66 @@ static void on_signal(int number)
 
 static void on_host_frame(void *ctx, const uint8_t *frame, size_t len)
 {
+    uint8_t wire[VNET_HEADER + 2048] = {0}; /* nothing is left to do */
+    const unsigned header_len = fake_vmnet_header_len();
     (void)ctx;
-    fake_vmnet_inject(frame, len);
+    if (len > sizeof(wire) - header_len)
+        return;
+    memcpy(wire + header_len, frame, len);
+    fake_vmnet_inject(wire, header_len + len);
 }
 
-static void on_guest_frame(void *ctx, const uint8_t *frame, size_t len)
+static void to_slirp(const struct frame *frame)
 {
+    static uint8_t whole[FRAME_LEN_MAX];
+    size_t len = frame->head_len;
+    memcpy(whole, frame->head, len);
+    for (uint32_t i = 0; i < frame->n_rest; i++) {
+        memcpy(whole + len, frame->rest[i].base, frame->rest[i].len);
+        len += frame->rest[i].len;
+    }
+    slirp_uplink_input(slirp, whole, len);
+}
+
+static void finish(struct frame *frame)
+{
+    static struct offload_piece pieces[PIECES];
+    struct offload_cut cut;
+    size_t n;
+    if (!offload_is_gso(frame)) {
+        offload_finish(frame);
+        to_slirp(frame);
+        return;
+    }
+    offload_cut_begin(&cut, frame);
+    while ((n = offload_cut_next(&cut, pieces, PIECES)) > 0)
+        for (size_t i = 0; i < n; i++)
+            to_slirp(&pieces[i].frame);
+}
+
+static void echo(uint8_t *wire, size_t len, unsigned header_len)
+{
+    mac_store(wire + header_len, EVERYBODY);
+    mac_store(wire + header_len + MAC_LEN, ECHO);
+    fake_vmnet_inject(wire, len);
+}
+
+static void on_guest_frame(void *ctx, const uint8_t *bytes, size_t len)
+{
+    static uint8_t copy[FRAME_PREFIX + WIRE_MAX];
+    const unsigned header_len = fake_vmnet_header_len();
+    struct vnet_refused refused = {.runts = 0};
     (void)ctx;
+    if (len > WIRE_MAX || len < header_len + FRAME_LEN_MIN)
+        return;
     pthread_mutex_lock(&lock);
-    slirp_uplink_input(slirp, frame, len);
+    uint8_t *wire = copy + FRAME_PREFIX;
+    struct frame frame = {.head = wire, .len = (uint32_t)len, .head_len = (uint32_t)len};
+    memcpy(wire, bytes, len);
+    if (mac_load(wire + header_len) == ECHO)
+        echo(wire, len, header_len);
+    else if (vnet_unwrap(header_len ? OFFLOAD_VIRTIO : OFFLOAD_RAW, MTU, &frame, 1, &refused) == 1)
+        finish(&frame);
     pthread_mutex_unlock(&lock);
 }
 

@@ -4,6 +4,8 @@
  * a clean environment: so that all of them are on one Mac, the variables that begin with FAKE_ are taken at
  * the start of the process, and given on to what it spawns.
  */
+#include "tests/fake-sdk/fake_system.h"
+
 #include <errno.h>
 #include <gethostuuid.h>
 #include <spawn.h>
@@ -35,6 +37,19 @@ static const char *variable(const char *name)
     return NULL;
 }
 
+static const char *version(void)
+{
+    const char *text = variable("FAKE_MACOS_VERSION");
+    return text ? text : "15.4";
+}
+
+int fake_system_version(void)
+{
+    char *end;
+    const long major = strtol(version(), &end, 10);
+    return (int)(major * 100 + (*end == '.' ? strtol(end + 1, NULL, 10) : 0));
+}
+
 int __real_posix_spawn(pid_t *pid, const char *path, const posix_spawn_file_actions_t *actions,
                        const posix_spawnattr_t *attributes, char *const argv[], char *const env[]);
 int __wrap_posix_spawn(pid_t *pid, const char *path, const posix_spawn_file_actions_t *actions,
@@ -54,14 +69,13 @@ int __wrap_posix_spawn(pid_t *pid, const char *path, const posix_spawn_file_acti
 
 int sysctlbyname(const char *name, void *value, size_t *size, const void *new_value, size_t new_size)
 {
-    const char *version = variable("FAKE_MACOS_VERSION");
     (void)new_value;
     (void)new_size;
     if (strcmp(name, "kern.osproductversion") != 0) {
         errno = ENOENT;
         return -1;
     }
-    snprintf(value, *size, "%s", version ? version : "15.4");
+    snprintf(value, *size, "%s", version());
     *size = strlen(value) + 1;
     return 0;
 }

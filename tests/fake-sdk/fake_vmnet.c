@@ -9,9 +9,18 @@
 #include "tests/fake-sdk/blocks.h"
 #include "tests/fake-sdk/fake_dispatch.h"
 #include "tests/fake-sdk/fake_network.h"
+#include "tests/fake-sdk/fake_system.h"
 #include "tests/fake-sdk/fake_xpc.h"
 
-enum { KERNEL_QUEUE = 1024, CALL_BYTES = 256 * 1024, INTERFACES_MAX = 64 };
+enum {
+    KERNEL_QUEUE = 1024,
+    CALL_BYTES = 256 * 1024,
+    INTERFACES_MAX = 64,
+    PLAIN_MAX = 1514,
+    TSO_MAX = 65550,
+    HEADER = 12, /* of virtio-net */
+    NEEDS_CSUM = 1,
+};
 
 /* The values are not public; these are not theirs, so that nobody can rely on them. */
 #define KEY(name) const char *vmnet_##name##_key = "fake_" #name
@@ -30,11 +39,15 @@ KEY(host_ip_address);
 KEY(host_subnet_mask);
 KEY(host_ipv6_address);
 KEY(enable_isolation);
+KEY(enable_tso);
 /* Found by name alone. */
 extern const char *vmnet_read_max_packets_key, *vmnet_write_max_packets_key;
+extern const char *vmnet_enable_checksum_offload_key, *vmnet_enable_virtio_header_key;
 KEY(read_max_packets);
 KEY(write_max_packets);
 static const char network_mtu_key[] = "fake_network_mtu"; /* of a start on a network object */
+KEY(enable_checksum_offload);
+KEY(enable_virtio_header);
 static const char estimated_key[] = "fake_estimated_packets_available";
 
 struct packet {
@@ -49,6 +62,8 @@ struct ring {
 
 struct vmnet_interface {
     bool is_up, is_stopping, is_stopped;
+    bool has_tso;
+    unsigned header_len;
     dispatch_queue_t event_queue;
     vmnet_interface_event_callback_t callback;
     bool event_is_out;
@@ -98,8 +113,12 @@ static void must_be_on_a_queue(const char *function)
 static void *find_key(const char *symbol)
 {
     pthread_mutex_lock(&lock);
-    const bool is_old = script.is_old;
+    const bool is_old = script.is_old || fake_system_version() < 1500;
     pthread_mutex_unlock(&lock);
+    if (strcmp(symbol, "vmnet_enable_checksum_offload_key") == 0)
+        return &vmnet_enable_checksum_offload_key;
+    if (!is_old && fake_system_version() >= 1504 && strcmp(symbol, "vmnet_enable_virtio_header_key") == 0)
+        return &vmnet_enable_virtio_header_key;
     if (!is_old && strcmp(symbol, "vmnet_read_max_packets_key") == 0)
         return &vmnet_read_max_packets_key;
     if (!is_old && strcmp(symbol, "vmnet_write_max_packets_key") == 0)
@@ -154,9 +173,14 @@ static void clear(struct ring *ring)
         pop(ring, nothing, 0);
 }
 
-static unsigned frame_max(void)
+static unsigned frame_max(bool has_tso)
 {
-    return script.frame_max ? script.frame_max : 1514;
+    return script.frame_max ? script.frame_max : has_tso ? TSO_MAX : PLAIN_MAX;
+}
+
+static unsigned packet_max(interface_ref interface)
+{
+    return frame_max(interface->has_tso) + interface->header_len;
 }
 
 static unsigned packets_max(void)
@@ -235,6 +259,13 @@ static bool is_nic(const char *name)
     return strcmp(name, "en0") == 0 || strcmp(name, "en7") == 0;
 }
 
+static bool has_offload(xpc_object_t desc)
+{
+    return fake_xpc_has(desc, vmnet_enable_tso_key) ||
+           fake_xpc_has(desc, vmnet_enable_checksum_offload_key) ||
+           fake_xpc_has(desc, vmnet_enable_virtio_header_key);
+}
+
 static bool is_valid(xpc_object_t desc)
 {
     const uint64_t mode = xpc_dictionary_get_uint64(desc, vmnet_operation_mode_key);
@@ -243,6 +274,10 @@ static bool is_valid(xpc_object_t desc)
                             fake_xpc_has(desc, vmnet_end_address_key) +
                             fake_xpc_has(desc, vmnet_subnet_mask_key);
     const bool has_identifier = fake_xpc_has(desc, vmnet_network_identifier_key);
+    if (has_offload(desc) &&
+        (script.has_no_offload || (fake_xpc_has(desc, vmnet_enable_checksum_offload_key) &&
+                                   fake_xpc_has(desc, vmnet_enable_virtio_header_key))))
+        return false;
     if (fake_xpc_has(desc, network_mtu_key)) /* addresses, mode and MTU are the network's */
         return mode == 0 && n_addresses == 0 && !nic && !has_identifier && !fake_xpc_has(desc, vmnet_mtu_key);
     if (mode < VMNET_HOST_MODE || mode > VMNET_BRIDGED_MODE || (n_addresses != 0 && n_addresses != 3))
@@ -276,7 +311,8 @@ static xpc_object_t make_param(xpc_object_t desc)
              id ? id[3] : 0, id ? id[4] : 0);
     xpc_dictionary_set_string(param, vmnet_mac_address_key, mac);
     xpc_dictionary_set_uint64(param, vmnet_mtu_key, mtu ? mtu : 1500);
-    xpc_dictionary_set_uint64(param, vmnet_max_packet_size_key, frame_max());
+    xpc_dictionary_set_uint64(param, vmnet_max_packet_size_key,
+                              frame_max(fake_xpc_has(desc, vmnet_enable_tso_key)));
     if (!script.is_old) {
         xpc_dictionary_set_uint64(param, vmnet_read_max_packets_key, packets_max());
         xpc_dictionary_set_uint64(param, vmnet_write_max_packets_key, packets_max());
@@ -345,6 +381,8 @@ static interface_ref begin(xpc_object_t desc, dispatch_queue_t queue,
     if (!interface || n_interfaces == INTERFACES_MAX)
         abort();
     interfaces[n_interfaces++] = interface;
+    interface->has_tso = fake_xpc_has(desc, vmnet_enable_tso_key);
+    interface->header_len = fake_xpc_has(desc, vmnet_enable_virtio_header_key) ? HEADER : 0;
     const enum fake_start start = next_start();
     dispatch_retain(queue);
     switch (start) {
@@ -484,11 +522,17 @@ static vmnet_return_t check_call(interface_ref interface, int n)
     return (unsigned)n > packets_max() ? VMNET_TOO_MANY_PACKETS : VMNET_SUCCESS;
 }
 
-static vmnet_return_t read_all(struct vmpktdesc *packets, int *n)
+static vmnet_return_t read_all(interface_ref interface, struct vmpktdesc *packets, int *n)
 {
+    size_t bytes = 0;
     for (int i = 0; i < *n; i++)
-        if (packets[i].vm_pkt_size < frame_max() || packets[i].vm_pkt_iov->iov_len < frame_max() ||
-            packets[i].vm_pkt_iovcnt != 1 || packets[i].vm_flags != 0)
+        bytes += packets[i].vm_pkt_size;
+    if (bytes > CALL_BYTES)
+        return VMNET_TOO_MANY_PACKETS;
+    for (int i = 0; i < *n; i++)
+        if (packets[i].vm_pkt_size < packet_max(interface) ||
+            packets[i].vm_pkt_iov->iov_len < packet_max(interface) || packets[i].vm_pkt_iovcnt != 1 ||
+            packets[i].vm_flags != 0)
             return VMNET_PACKET_TOO_BIG;
     int i = 0;
     for (; i < *n && to_guests.n > 0; i++)
@@ -505,31 +549,47 @@ vmnet_return_t vmnet_read(interface_ref interface, struct vmpktdesc *packets, in
     counts.reads++;
     vmnet_return_t status = check_call(interface, *pktcnt);
     if (status == VMNET_SUCCESS)
-        status = read_all(packets, pktcnt);
+        status = read_all(interface, packets, pktcnt);
     pthread_mutex_unlock(&lock);
     return status;
 }
 
-static vmnet_return_t check_packet(const struct vmpktdesc *packet)
+/* What the header says must be so, as far as a network card would trip over it. */
+static bool header_is_true(const uint8_t *header, size_t frame_len, bool has_tso)
 {
+    const unsigned flags = header[0], gso_type = header[1];
+    const size_t gso_size = header[4] | (size_t)header[5] << 8;
+    const size_t csum_end = (header[6] | (size_t)header[7] << 8) + (header[8] | (size_t)header[9] << 8) + 2;
+    if (flags & NEEDS_CSUM && csum_end > frame_len)
+        return false;
+    if (gso_type == 0)
+        return frame_len <= PLAIN_MAX + 4;
+    return has_tso && flags & NEEDS_CSUM && gso_size > 0 && gso_size < frame_len;
+}
+
+static vmnet_return_t check_packet(interface_ref interface, const struct vmpktdesc *packet)
+{
+    const size_t header_len = interface->header_len;
     const uint8_t *bytes = packet->vm_pkt_iov->iov_base;
     if (packet->vm_flags != 0)
         misuse("a packet has flags");
     if (packet->vm_pkt_iovcnt != 1 || packet->vm_pkt_size != packet->vm_pkt_iov->iov_len ||
-        packet->vm_pkt_size < 14)
+        packet->vm_pkt_size < 14 + header_len)
         return VMNET_INVALID_ARGUMENT;
-    if (packet->vm_pkt_size > frame_max())
+    if (packet->vm_pkt_size > packet_max(interface))
         return VMNET_PACKET_TOO_BIG;
-    if (script.refusal && bytes[12] == 0xBA && bytes[13] == 0xD0)
+    if (header_len && !header_is_true(bytes, packet->vm_pkt_size - header_len, interface->has_tso))
+        return VMNET_INVALID_ARGUMENT;
+    if (script.refusal && bytes[header_len + 12] == 0xBA && bytes[header_len + 13] == 0xD0)
         return script.refusal;
     return VMNET_SUCCESS;
 }
 
-static vmnet_return_t check_write(const struct vmpktdesc *packets, int n)
+static vmnet_return_t check_write(interface_ref interface, const struct vmpktdesc *packets, int n)
 {
     size_t bytes = 0;
     for (int i = 0; i < n; i++) {
-        vmnet_return_t status = check_packet(&packets[i]);
+        vmnet_return_t status = check_packet(interface, &packets[i]);
         if (status != VMNET_SUCCESS)
             return status;
         bytes += packets[i].vm_pkt_size;
@@ -549,7 +609,7 @@ vmnet_return_t vmnet_write(interface_ref interface, struct vmpktdesc *packets, i
     counts.writes++;
     vmnet_return_t status = check_call(interface, n);
     if (status == VMNET_SUCCESS)
-        status = check_write(packets, n);
+        status = check_write(interface, packets, n);
     if (status == VMNET_SUCCESS && script.partial && (unsigned)n > script.partial)
         n = (int)script.partial;
     if (status != VMNET_SUCCESS)
@@ -669,4 +729,20 @@ void fake_vmnet_on_stop(fake_stopped *on_stopped, void *ctx)
 xpc_object_t fake_vmnet_desc(void)
 {
     return last_desc;
+}
+
+unsigned fake_vmnet_header_len(void)
+{
+    pthread_mutex_lock(&lock);
+    const unsigned len = n_interfaces ? interfaces[n_interfaces - 1]->header_len : 0;
+    pthread_mutex_unlock(&lock);
+    return len;
+}
+
+bool fake_vmnet_has_tso(void)
+{
+    pthread_mutex_lock(&lock);
+    const bool has_tso = n_interfaces && interfaces[n_interfaces - 1]->has_tso;
+    pthread_mutex_unlock(&lock);
+    return has_tso;
 }

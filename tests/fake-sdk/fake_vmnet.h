@@ -42,7 +42,8 @@ struct fake_script {
     vmnet_return_t events_status; /* of switching events on; 0: success */
     bool is_old;          /* before macOS 15: an interface does not say how many packets a call takes */
     unsigned packets_max; /* it takes so many; 0: 256, old: 200 */
-    unsigned frame_max;   /* 0: 1514 */
+    unsigned frame_max;   /* 0: 1514, with TSO 65550 */
+    bool has_no_offload;  /* a start that asks for any is an invalid argument */
     enum fake_estimate estimate;
     enum fake_stop stop;
     unsigned n_full;        /* so many writes find no room */
@@ -77,6 +78,11 @@ size_t fake_vmnet_take(uint8_t *frame, size_t size);
 /* Somebody answers instead: called on the writer's thread for every frame. */
 typedef void fake_host(void *ctx, const uint8_t *frame, size_t len);
 void fake_vmnet_set_host(fake_host *host, void *ctx);
+
+/* How frames lie on the interface that was started last: bytes of a virtio-net header; is TCP of 64 KiB among
+ * them? */
+unsigned fake_vmnet_header_len(void);
+bool fake_vmnet_has_tso(void);
 
 /* Called on a queue when an interface is up, with what its handler gets. */
 typedef void fake_running(xpc_object_t param);

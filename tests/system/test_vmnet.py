@@ -140,6 +140,69 @@ def test_a_new_control_takes_the_running_uplink_over(daemon, vm):
     assert answers(vm)
 
 
+def fold(data, start=0):
+    """The sum of RFC 1071, not complemented."""
+    data += bytes(len(data) % 2)
+    total = start + sum(struct.unpack(f"!{len(data) // 2}H", data))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return total
+
+
+def pseudo_header(ip, length):
+    return ip[12:20] + struct.pack("!HH", 6, length)
+
+
+def long_segment(to, source, payload):
+    """A TCP segment as a VM with offload sends it: header, sum over the pseudo header alone, to be cut at 1448."""
+    ip = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 40 + len(payload), 7, 0x4000, 64, 6, 0, socket.inet_aton("192.168.64.7"), socket.inet_aton("192.168.64.1"))
+    ip = ip[:10] + struct.pack("!H", ~fold(ip) & 0xFFFF) + ip[12:]
+    tcp = struct.pack("!HHIIHHHH", 1000, 2000, 1, 1, 0x5010, 65535, fold(pseudo_header(ip, 20 + len(payload))), 0)
+    return struct.pack("<BBHHHHH", 1, 1, 54, 1448, 34, 16, 1) + raw(to) + raw(source) + struct.pack("!H", 0x0800) + ip + tcp + payload
+
+
+def pieces_of(vm, source, header=0):
+    """[(frame length, payload)] of the TCP frames from 'source', by their sequence numbers; sums are right where no header says else."""
+    found = {}
+    while (one := vm.receive(1)) is not None:
+        flags, bare = one[0] if header else 0, one[header:]
+        if bare[6:12] != raw(source):
+            continue
+        ip, segment = bare[14:34], bare[34:14 + struct.unpack("!H", bare[16:18])[0]]
+        assert fold(ip) == 0xFFFF
+        assert flags & 1 or fold(pseudo_header(ip, len(segment)) + segment) == 0xFFFF
+        found[struct.unpack("!I", segment[4:8])[0]] = (len(bare), segment[20:])
+    return [found[sequence] for sequence in sorted(found)]
+
+
+@pytest.mark.parametrize("keys", [{}, {"virtio_header": False}, {"tso": False}, {"tso": False, "checksum_offload": False, "virtio_header": False}],
+                         ids=["virtio-header", "bare-frames", "without-tso", "plain"])
+def test_a_frame_of_64_kib_from_vmnet_is_whole_for_who_offloads_and_cut_for_the_others(daemon, keys):
+    """The double's echo sends a VM's own long segment back to all."""
+    create(daemon, vmnet=keys or None)
+    payload = bytes(range(256)) * 250
+    echo = "5e:00:00:00:00:ec"
+    daemon.ask("PUT", "/v1/networks/v/ports/big", {"offload": "virtio"})
+    daemon.wait_up("v")
+    with StreamVm(daemon.path("v.big.stream"), mac(1)) as big, StreamVm(daemon.path("v.stream"), mac(2)) as plain:
+        plain.hello()
+        big.send(long_segment(echo, big.address, payload))
+        whole, cut = pieces_of(big, echo, header=12), pieces_of(plain, echo)
+    assert b"".join(data for _, data in cut) == payload and all(length <= 1514 for length, _ in cut)
+    assert len(cut) == (44 if keys == {"virtio_header": False} else 45)  # without a header: as long as the MTU allows
+    assert b"".join(data for _, data in whole) == payload and len(whole) == (45 if "tso" in keys else 1)
+    assert daemon.network("v")["counters"]["drops"]["bad_offload"] == 0
+
+
+def test_a_macos_without_the_header_gets_bare_frames(make_daemon):
+    daemon = make_daemon()
+    daemon.start(env={"FAKE_MACOS_VERSION": "14.7"})
+    create(daemon)
+    with StreamVm(daemon.path("v.stream"), mac(1)) as vm:
+        assert answers(vm)
+    assert "frames of up to 65550 bytes, checksum offload, 3 in a read, 200 in a write" in daemon.log()
+
+
 @pytest.mark.guest
 def test_a_qemu_guest_gets_its_address_from_vmnet(daemon):
     create(daemon)

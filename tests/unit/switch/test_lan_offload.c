@@ -61,6 +61,7 @@ static struct frame batch[LAN_BATCH_MAX];
 static uint8_t expected[PACKETS_SIZE];
 
 static const struct packets_shape tcp4 = {.version = 4, .protocol = PACKETS_TCP, .payload_len = 20000};
+static const struct packets_shape tcp4_short = {.version = 4, .protocol = PACKETS_TCP, .payload_len = 901};
 static const struct packets_shape tcp6 = {.version = 6, .protocol = PACKETS_TCP, .payload_len = 20000};
 static const struct packets_shape udp4 = {.version = 4, .protocol = PACKETS_UDP, .payload_len = 20000};
 static const struct packets_shape udp6 = {.version = 6, .protocol = PACKETS_UDP, .payload_len = 20000};
@@ -313,12 +314,14 @@ static void expect_packet(struct station *station, size_t i)
 {
     const struct packets_packet *packet = &packets[i];
     bool is_udp = packet->shape.protocol == PACKETS_UDP;
+    bool is_short = !station->port.whole_max || packet->frame.len <= station->port.whole_max;
 
     if (gso_sizes[i] == 0)
         expect_single(station, i);
-    else if (station->port.offload == OFFLOAD_VIRTIO && (!is_udp || station->port.takes_udp_gso))
+    else if (is_short && station->port.offload == OFFLOAD_VIRTIO && (!is_udp || station->port.takes_udp_gso))
         expect_untouched(station, i);
-    else if (station->port.offload == OFFLOAD_RAW && !is_udp && packet->frame.len <= FRAME_OFFLOAD_MAX)
+    else if (is_short && station->port.offload == OFFLOAD_RAW && !is_udp &&
+             packet->frame.len <= FRAME_OFFLOAD_MAX)
         expect_finished(station, make_expected(i, packet->shape.payload_len, 0));
     else
         expect_segments(station, i);
@@ -384,6 +387,35 @@ static void a_long_frame_of_udp_is_whole_only_for_who_says_so(void **state)
             assert_received(1);
             assert_int_equal(stations[to].n_records, to == VIRTIO_UDP ? 1 : 20);
         }
+}
+
+static void a_port_may_say_how_long_a_frame_it_takes_uncut(void **state)
+{
+    (void)state;
+    for (int to = RAW; to < N_STATIONS; to++) {
+        if (stations[to].port.offload == OFFLOAD_OFF)
+            continue;
+        forget();
+        make(0, mac_of(to), &tcp4, WORK_SEGMENTS, 1400);
+        const uint32_t len = packets[0].frame.len;
+        const uint32_t limits[] = {len, len - 1, PORT_WHOLE_NONE, 0};
+        const size_t n_frames[] = {1, 15, 15, 1};
+        for (size_t k = 0; k < N_OF(limits); k++) {
+            forget();
+            stations[to].port.whole_max = limits[k];
+            make(0, mac_of(to), &tcp4, WORK_SEGMENTS, 1400);
+            offer(1);
+            assert_received(1);
+            assert_int_equal(stations[to].n_records, n_frames[k]);
+        }
+        /* What is not to be cut is none of its business. */
+        forget();
+        stations[to].port.whole_max = PORT_WHOLE_NONE;
+        make(0, mac_of(to), &tcp4_short, WORK_CHECKSUM, 0);
+        offer(1);
+        assert_received(1);
+        stations[to].port.whole_max = 0;
+    }
 }
 
 static void an_open_checksum_stays_open_only_behind_a_header(void **state)
@@ -758,6 +790,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(a_long_frame_is_cut_for_a_plain_port_and_whole_for_the_others),
         TEST(a_long_frame_of_udp_is_whole_only_for_who_says_so),
+        TEST(a_port_may_say_how_long_a_frame_it_takes_uncut),
         TEST(an_open_checksum_stays_open_only_behind_a_header),
         TEST(segments_keep_their_place_among_the_frames_of_a_batch),
         TEST(frames_for_all_are_right_for_every_kind_in_either_order),

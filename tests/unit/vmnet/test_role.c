@@ -22,6 +22,8 @@
 #include "daemon/channel.h"
 #include "daemon/message.h"
 #include "daemon/roles.h"
+#include "switch/frame.h"
+#include "switch/port.h"
 #include "tests/fake-sdk/fake_vmnet.h"
 
 enum { PATIENCE_MS = 5000, FRAME_LEN = 60, OWNER = 65534 };
@@ -211,6 +213,7 @@ static int set_up(void **state)
     rig = (struct rig){.data = -1};
     network_spec_init(&rig.spec, "v", MODE_SHARED);
     rig.spec.uplink = WANT_VMNET;
+    rig.spec.vmnet.tso = rig.spec.vmnet.checksum_offload = rig.spec.vmnet.virtio_header = false;
     return 0;
 }
 
@@ -221,6 +224,8 @@ static int tear_down(void **state)
         close(rig.data);
     channel_destroy(rig.control);
     channel_destroy(rig.monitor);
+    rig.control = rig.monitor = NULL;
+    rig.data = -1;
     if (rig.pid > 0) {
         kill(rig.pid, SIGKILL);
         waitpid(rig.pid, NULL, 0);
@@ -229,6 +234,105 @@ static int tear_down(void **state)
 }
 
 /* ---- the tests ---- */
+
+static void ask_for_offload(bool has_header)
+{
+    rig.spec.vmnet.tso = rig.spec.vmnet.checksum_offload = true;
+    rig.spec.vmnet.virtio_header = has_header;
+}
+
+static void the_network_is_told_how_frames_lie(void **state)
+{
+    static const struct {
+        bool tso, checksum_offload, virtio_header;
+        bool has_header, has_raw;
+        uint32_t whole_max;
+    } rows[] = {
+        {true, true, true, true, false, FRAME_OFFLOAD_MAX},
+        {true, true, false, false, true, FRAME_OFFLOAD_MAX},
+        {false, true, true, true, false, PORT_WHOLE_NONE},
+        {false, true, false, false, true, PORT_WHOLE_NONE},
+        {true, false, false, false, true, FRAME_OFFLOAD_MAX},
+        {false, false, false, false, false, PORT_WHOLE_NONE},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        set_up(NULL);
+        rig.spec.vmnet.tso = rows[i].tso;
+        rig.spec.vmnet.checksum_offload = rows[i].checksum_offload;
+        rig.spec.vmnet.virtio_header = rows[i].virtio_header;
+        start(NULL);
+        wait_for_state(UPLINK_UP, "");
+        assert_int_equal(rig.facts.has_vnet_header, rows[i].has_header);
+        assert_int_equal(rig.facts.has_raw_offload, rows[i].has_raw);
+        assert_int_equal(rig.facts.whole_max, rows[i].whole_max);
+        end_as_a_monitor_does();
+        tear_down(NULL);
+    }
+}
+
+/* A header in front: the sum at byte 12 of 'frame_len' is left to do, in pieces of 1000 bytes. */
+static size_t make_long_record(uint8_t *record, size_t frame_len)
+{
+    const size_t len = 12 + frame_len;
+    memset(record, 0x5A, 4 + len);
+    memcpy(record, (const uint8_t[]){0, (uint8_t)(len >> 16), (uint8_t)(len >> 8), (uint8_t)len}, 4);
+    memcpy(record + 4, (const uint8_t[]){1, 1, 54, 0, 0xE8, 3, 34, 0, 16, 0, 1, 0}, 12);
+    record[4 + 12 + 12] = 0x08;
+    record[4 + 12 + 13] = 0x00;
+    return 4 + len;
+}
+
+static void a_frame_of_64_kib_passes_both_ways_with_its_header(void **state)
+{
+    static uint8_t record[4 + 12 + FRAME_OFFLOAD_MAX], back[sizeof(record)];
+    (void)state;
+    ask_for_offload(true);
+    start(NULL);
+    wait_for_state(UPLINK_UP, "");
+    give_data();
+    const size_t len = make_long_record(record, FRAME_OFFLOAD_MAX);
+    for (int i = 0; i < 20; i++) {
+        size_t n_sent = 0, n_back = 0;
+        for (int64_t end = now_ms() + PATIENCE_MS; (n_sent < len || n_back < len) && now_ms() < end;) {
+            struct pollfd fd = {.fd = rig.data, .events = (short)(POLLIN | (n_sent < len ? POLLOUT : 0))};
+            poll(&fd, 1, 100);
+            ssize_t n =
+                n_sent < len ? send(rig.data, record + n_sent, len - n_sent, MSG_DONTWAIT | MSG_NOSIGNAL) : 0;
+            n_sent += n > 0 ? (size_t)n : 0;
+            n = recv(rig.data, back + n_back, len - n_back, MSG_DONTWAIT);
+            n_back += n > 0 ? (size_t)n : 0;
+        }
+        assert_int_equal(n_back, len);
+        assert_memory_equal(back, record, len);
+    }
+    end_as_a_monitor_does();
+}
+
+static void a_vmnet_without_offload_is_started_without(void **state)
+{
+    (void)state;
+    ask_for_offload(true);
+    start(&(struct fake_script){.has_no_offload = true});
+    wait_for_state(UPLINK_UP, "");
+    assert_false(rig.facts.has_vnet_header || rig.facts.has_raw_offload);
+    assert_string_equal(rig.reasons, ""); /* that one try failed is nobody's concern */
+    give_data();
+    send_frame(1, 0x88B5);
+    assert_true(comes_back(1));
+    end_as_a_monitor_does();
+}
+
+static void a_start_that_fails_otherwise_asks_for_offload_again(void **state)
+{
+    (void)state;
+    ask_for_offload(true);
+    start(&(struct fake_script){.start = FAKE_START_FAILS, .start_status = VMNET_FAILURE, .n_bad_starts = 2});
+    wait_for_state(UPLINK_STARTING, "failure (1001)");
+    wait_for_state(UPLINK_UP, "");
+    assert_true(rig.facts.has_vnet_header);
+    end_as_a_monitor_does();
+}
 
 static void frames_pass_both_ways_once_it_is_ready(void **state)
 {
@@ -387,6 +491,10 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(frames_pass_both_ways_once_it_is_ready),
+        TEST(the_network_is_told_how_frames_lie),
+        TEST(a_frame_of_64_kib_passes_both_ways_with_its_header),
+        TEST(a_vmnet_without_offload_is_started_without),
+        TEST(a_start_that_fails_otherwise_asks_for_offload_again),
         TEST(failures_at_boot_are_tried_again_while_it_says_starting),
         TEST(a_refusal_for_good_is_said_and_the_process_stays),
         TEST(a_start_without_an_answer_is_for_a_new_process),

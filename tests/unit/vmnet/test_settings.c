@@ -10,6 +10,7 @@
 
 #include "api/spec_json.h"
 #include "daemon/vmnet_settings.h"
+#include "io/system_version_darwin.h"
 
 static struct vmnet_settings settings;
 
@@ -37,6 +38,14 @@ static void the_defaults_ask_for_nothing_special(void **state)
     assert_false(settings.has_no_nat44 || settings.has_no_nat66 || settings.has_no_dns_proxy ||
                  settings.has_no_router_advertisement || settings.has_host_ipv6);
     assert_int_equal(settings.n_reservations, 0);
+    assert_true(settings.wants_tso && settings.wants_checksum_offload && settings.wants_virtio_header);
+    system_version_pretend(1503); /* the header came with 15.4 */
+    read_settings("{\"mode\": \"shared\"}");
+    assert_true(settings.wants_tso && settings.wants_checksum_offload && !settings.wants_virtio_header);
+    system_version_pretend(0);
+    read_settings("{\"mode\": \"shared\", \"vmnet\": {\"tso\": false, \"checksum_offload\": false, "
+                  "\"virtio_header\": false}}");
+    assert_false(settings.wants_tso || settings.wants_checksum_offload || settings.wants_virtio_header);
 }
 
 static void everything_that_is_said_arrives(void **state)

@@ -224,6 +224,7 @@ static void a_start_brings_facts(void **state)
     assert_int_equal(facts->subnet.dhcp_end, 0xC0A840FE);
     assert_int_equal(facts->mac >> 40, 0x5E);
     assert_int_equal(facts->read_max, 256 * 1024 / 1514); /* less than the 256 it takes: of bytes */
+    assert_int_equal(facts->write_max, 256);
     assert_false(fake_xpc_has(fake_vmnet_desc(), vmnet_start_address_key));
     assert_false(fake_xpc_has(fake_vmnet_desc(), vmnet_mtu_key));
 }
@@ -603,8 +604,138 @@ static void frames_are_sent_in_order_and_in_large_batches(void **state)
     send_frames(400);
     expect_sent(400, UINT32_MAX);
     assert_int_equal(counters()->frames_out, 400);
-    assert_int_equal(fake_vmnet_counts().batch_max, 256 * 1024 / 1514);
+    assert_int_equal(fake_vmnet_counts().batch_max, 256);
+    assert_int_equal(fake_vmnet_counts().writes, 2);
+}
+
+static void the_frames_of_a_write_are_as_many_as_its_bytes_allow(void **state)
+{
+    (void)state;
+    static const uint8_t frame[1514];
+    open_up();
+    for (int i = 0; i < 400; i++)
+        vmnet_uplink_send(rig.uplink, frame, sizeof(frame), now_ms());
+    vmnet_uplink_flush(rig.uplink, now_ms());
+    assert_int_equal(counters()->frames_out, 400);
+    assert_int_equal(fake_vmnet_counts().batch_max, 256 * 1024 / 1514); /* the double refuses more */
     assert_int_equal(fake_vmnet_counts().writes, 3);
+}
+
+static void frames_behind_a_partial_write_keep_their_bytes(void **state)
+{
+    (void)state;
+    fake_vmnet_change(&(struct fake_script){.partial = 7, .n_full = 0});
+    open_up();
+    for (uint32_t i = 0; i < 2000; i++)
+        send_frame(i, GOOD_TYPE); /* many more than one batch holds */
+    vmnet_uplink_flush(rig.uplink, now_ms());
+    fake_vmnet_change(&(struct fake_script){.partial = 0});
+    uint8_t bytes[FRAME_LEN], good[FRAME_LEN];
+    for (uint32_t i = 0; i < 1024; i++) { /* the double's kernel keeps so many */
+        assert_int_equal(fake_vmnet_take(bytes, sizeof(bytes)), FRAME_LEN);
+        make_frame(good, i, GOOD_TYPE);
+        assert_memory_equal(bytes, good, FRAME_LEN);
+    }
+}
+
+/* ---- offload ---- */
+
+static struct vmnet_settings offload_settings(bool has_header)
+{
+    struct vmnet_settings settings = shared_settings;
+    settings.wants_tso = settings.wants_checksum_offload = true;
+    settings.wants_virtio_header = has_header;
+    return settings;
+}
+
+static void a_header_takes_the_place_of_the_checksum_key(void **state)
+{
+    (void)state;
+    const struct vmnet_settings settings = offload_settings(true);
+    open_with(&settings);
+    wait_for(VMNET_UP);
+    const struct vmnet_facts *facts = vmnet_uplink_facts(rig.uplink);
+    assert_int_equal(facts->header_len, 12);
+    assert_int_equal(facts->frame_max, 65550);
+    assert_true(facts->has_tso && facts->has_checksum_offload);
+    assert_true(xpc_dictionary_get_bool(fake_vmnet_desc(), vmnet_enable_tso_key));
+    assert_true(fake_xpc_has(fake_vmnet_desc(), "fake_enable_virtio_header"));
+    assert_false(fake_xpc_has(fake_vmnet_desc(), "fake_enable_checksum_offload")); /* never both */
+}
+
+static void an_old_macos_gets_the_checksum_key_and_bare_frames(void **state)
+{
+    (void)state;
+    const struct vmnet_settings settings = offload_settings(true);
+    fake_vmnet_change(&(struct fake_script){.is_old = true});
+    open_with(&settings);
+    wait_for(VMNET_UP);
+    const struct vmnet_facts *facts = vmnet_uplink_facts(rig.uplink);
+    assert_int_equal(facts->header_len, 0);
+    assert_true(facts->has_tso && facts->has_checksum_offload);
+    assert_true(fake_xpc_has(fake_vmnet_desc(), "fake_enable_checksum_offload"));
+    assert_false(fake_xpc_has(fake_vmnet_desc(), "fake_enable_virtio_header"));
+}
+
+static void what_is_not_wanted_is_not_asked_for(void **state)
+{
+    (void)state;
+    open_up();
+    assert_false(fake_xpc_has(fake_vmnet_desc(), vmnet_enable_tso_key));
+    assert_false(fake_xpc_has(fake_vmnet_desc(), "fake_enable_checksum_offload"));
+    assert_false(fake_xpc_has(fake_vmnet_desc(), "fake_enable_virtio_header"));
+    assert_int_equal(vmnet_uplink_facts(rig.uplink)->header_len, 0);
+}
+
+static void frames_of_64_kib_are_read_and_written_as_the_call_takes_them(void **state)
+{
+    (void)state;
+    static uint8_t frame[12 + 65550 + 1] = {1, 1, 54, 0, 0xE8, 3, 34, 0, 16, 0, 1, 0};
+    const struct vmnet_settings settings = offload_settings(true);
+    open_with(&settings);
+    wait_for(VMNET_UP);
+    for (int i = 0; i < 20; i++)
+        fake_vmnet_inject(frame, 12 + 65550);
+    wait_for_frames(20); /* the double refuses a read of more than 256 KiB, or with less room than a packet */
+    assert_int_equal(rig.last_len, 12 + 65550);
+    for (int i = 0; i < 20; i++)
+        vmnet_uplink_send(rig.uplink, frame, 12 + 65550, now_ms());
+    vmnet_uplink_send(rig.uplink, frame, 12 + 65551, now_ms());
+    vmnet_uplink_send(rig.uplink, frame, 12 + 13, now_ms());
+    vmnet_uplink_flush(rig.uplink, now_ms());
+    assert_int_equal(counters()->frames_out, 20);
+    assert_int_equal(counters()->drop_length, 2);
+    assert_int_equal(fake_vmnet_counts().batch_max, 3);
+}
+
+static void a_header_that_lies_costs_its_frame_alone(void **state)
+{
+    (void)state;
+    static uint8_t good[12 + 100], bad[12 + 100] = {1, 0, 0, 0, 0, 0, 200, 0, 16, 0, 1, 0};
+    const struct vmnet_settings settings = offload_settings(true);
+    open_with(&settings);
+    wait_for(VMNET_UP);
+    for (int i = 0; i < 9; i++)
+        vmnet_uplink_send(rig.uplink, i == 4 ? bad : good, sizeof(good), now_ms());
+    vmnet_uplink_flush(rig.uplink, now_ms());
+    assert_int_equal(counters()->frames_out, 8);
+    assert_int_equal(counters()->drop_refused, 1);
+    assert_int_equal(vmnet_uplink_poll(rig.uplink, now_ms()), VMNET_UP);
+}
+
+static void a_start_that_offload_fails_says_that_less_may_do(void **state)
+{
+    (void)state;
+    const struct vmnet_settings settings = offload_settings(true);
+    fake_vmnet_change(&(struct fake_script){.has_no_offload = true});
+    open_with(&settings);
+    expect_failed("(1003)", false);
+    assert_true(vmnet_uplink_may_ask_less(rig.uplink));
+    vmnet_uplink_destroy(rig.uplink);
+    script_with(FAKE_START_FAILS, VMNET_INVALID_ACCESS);
+    open_with(&settings);
+    expect_failed("(1005)", false);
+    assert_false(vmnet_uplink_may_ask_less(rig.uplink));
 }
 
 static void a_partial_write_is_continued(void **state)
@@ -787,6 +918,14 @@ int main(void)
         TEST(a_packet_that_is_no_frame_is_counted_and_the_next_is_read),
         TEST(reading_asks_for_less_where_the_limit_is_lower_than_it_said),
         TEST(frames_are_sent_in_order_and_in_large_batches),
+        TEST(the_frames_of_a_write_are_as_many_as_its_bytes_allow),
+        TEST(frames_behind_a_partial_write_keep_their_bytes),
+        TEST(a_header_takes_the_place_of_the_checksum_key),
+        TEST(an_old_macos_gets_the_checksum_key_and_bare_frames),
+        TEST(what_is_not_wanted_is_not_asked_for),
+        TEST(frames_of_64_kib_are_read_and_written_as_the_call_takes_them),
+        TEST(a_header_that_lies_costs_its_frame_alone),
+        TEST(a_start_that_offload_fails_says_that_less_may_do),
         TEST(a_partial_write_is_continued),
         TEST(a_refused_frame_is_dropped_alone_and_closes_nothing),
         TEST(frames_of_no_good_length_never_reach_vmnet),

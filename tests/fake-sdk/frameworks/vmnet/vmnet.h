@@ -59,6 +59,7 @@ extern const char *vmnet_host_ip_address_key;
 extern const char *vmnet_host_subnet_mask_key;
 extern const char *vmnet_host_ipv6_address_key;
 extern const char *vmnet_enable_isolation_key;
+extern const char *vmnet_enable_tso_key;
 
 interface_ref vmnet_start_interface(xpc_object_t desc, dispatch_queue_t queue,
                                     vmnet_start_interface_completion_handler_t handler);
