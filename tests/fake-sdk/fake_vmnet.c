@@ -67,6 +67,7 @@ struct vmnet_interface {
     dispatch_queue_t event_queue;
     vmnet_interface_event_callback_t callback;
     bool event_is_out;
+    bool is_due; /* another one, for what happened since the one that is out was told */
 };
 
 /* All of it under the lock. */
@@ -207,6 +208,7 @@ static void fire(interface_ref interface)
     if (!interface->callback || interface->event_is_out)
         return;
     interface->event_is_out = true;
+    interface->is_due = false;
     vmnet_interface_event_callback_t callback = Block_copy(interface->callback);
     const uint64_t n = estimate();
     counts.events++;
@@ -218,7 +220,7 @@ static void fire(interface_ref interface)
       Block_release(callback);
       pthread_mutex_lock(&lock);
       interface->event_is_out = false;
-      if (to_guests.n > 0)
+      if (to_guests.n > 0 || interface->is_due)
           fire(interface);
       pthread_mutex_unlock(&lock);
     });
@@ -691,6 +693,8 @@ void fake_vmnet_lose(vmnet_return_t status)
 {
     pthread_mutex_lock(&lock);
     lost = status;
+    for (unsigned i = 0; i < n_interfaces; i++)
+        interfaces[i]->is_due = interfaces[i]->event_is_out;
     fire_all();
     pthread_mutex_unlock(&lock);
 }
