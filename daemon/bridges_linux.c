@@ -35,7 +35,7 @@ static void read_kind(struct bridge *bridge, const struct rtattr *info)
         snprintf(bridge->type, sizeof(bridge->type), "tap");
 }
 
-static bool on_link(void *ctx, const struct nlmsghdr *entry)
+static bool on_link(void *ctx, struct nlmsghdr *entry)
 {
     struct listing *listing = ctx;
     const struct ifinfomsg *link = NLMSG_DATA(entry);

@@ -8,7 +8,7 @@
 struct nlmsghdr;
 
 /* One entry of the answer, borrowed. Returns false to hear no more. */
-typedef bool netlink_fn(void *ctx, const struct nlmsghdr *entry);
+typedef bool netlink_fn(void *ctx, struct nlmsghdr *entry);
 
 /* Asks for all of a kind (RTM_GETROUTE, RTM_GETLINK) of an address family. Takes what the kernel sends until
  * its end, and blocks only in the kernel. Needs no privilege. Returns 0 or a negative errno. */

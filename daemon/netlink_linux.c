@@ -28,9 +28,9 @@ static int ask(int fd, uint16_t type, uint8_t family)
 }
 
 /* Returns 1 if the end has come, 0 if more does, or a negative errno. */
-static int take(const void *answer, size_t len, netlink_fn *fn, void *ctx)
+static int take(void *answer, size_t len, netlink_fn *fn, void *ctx)
 {
-    const struct nlmsghdr *entry = answer;
+    struct nlmsghdr *entry = answer;
     for (unsigned left = (unsigned)len; NLMSG_OK(entry, left); entry = NLMSG_NEXT(entry, left)) {
         if (entry->nlmsg_type == NLMSG_DONE)
             return 1;

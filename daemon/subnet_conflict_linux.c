@@ -35,10 +35,10 @@ static void describe(const struct search *search, uint32_t to, unsigned prefix, 
              to & 0xFF, prefix, via[0] ? " via " : "", via);
 }
 
-static bool on_route(void *ctx, const struct nlmsghdr *entry)
+static bool on_route(void *ctx, struct nlmsghdr *entry)
 {
     struct search *search = ctx;
-    const struct rtmsg *route = NLMSG_DATA(entry);
+    struct rtmsg *route = NLMSG_DATA(entry);
     unsigned left = (unsigned)RTM_PAYLOAD(entry), index = 0;
     uint32_t to = 0;
     if (entry->nlmsg_type != RTM_NEWROUTE || route->rtm_family != AF_INET ||
@@ -46,7 +46,7 @@ static bool on_route(void *ctx, const struct nlmsghdr *entry)
         (route->rtm_flags & (RTNH_F_DEAD | RTM_F_CLONED)) || route->rtm_type == RTN_BROADCAST ||
         route->rtm_type == RTN_MULTICAST)
         return true;
-    for (const struct rtattr *a = RTM_RTA(route); RTA_OK(a, left); a = RTA_NEXT(a, left)) {
+    for (struct rtattr *a = RTM_RTA(route); RTA_OK(a, left); a = RTA_NEXT(a, left)) {
         if (RTA_PAYLOAD(a) != sizeof(uint32_t))
             continue;
         if (a->rta_type == RTA_DST)

@@ -45,6 +45,7 @@ struct vmnet_role {
     struct uplink_retry retry;
     uint64_t retry_ms; /* 0: no try is due */
     struct uplink_report state;
+    bool is_up; /* the interface is; the state may be degraded all the same, for a forward */
 };
 
 bool vmnet_role_exists(void)
@@ -78,7 +79,7 @@ static void report(struct vmnet_role *role, bool is_wanted)
 static void tell_all(void *ctx)
 {
     struct vmnet_role *role = ctx;
-    if (role->state.state == UPLINK_UP) {
+    if (role->is_up) {
         /* No address to pin: vmnet's MAC is meant for a guest, the host's own shows in its frames. */
         const struct vmnet_facts *vmnet = vmnet_uplink_facts(role->uplink);
         const struct uplink_facts facts = {
@@ -140,13 +141,32 @@ static void log_facts(const struct vmnet_facts *facts)
              facts->read_max, facts->write_max, mac);
 }
 
+static void set_forwards(struct vmnet_role *role)
+{
+    struct vmnet_rule rules[VMNET_RULES_MAX];
+    if (role->is_up)
+        vmnet_uplink_forward(role->uplink, rules, vmnet_rules_of(&role->spec, rules));
+}
+
+/* A forward that is not there: the rest works. */
+static void look_at_forwards(struct vmnet_role *role)
+{
+    char reason[UPLINK_REASON_SIZE];
+    if (vmnet_uplink_forward_failure(role->uplink, reason))
+        set_state(role, UPLINK_DEGRADED, reason);
+    else
+        set_state(role, UPLINK_UP, "");
+}
+
 static void on_up(struct vmnet_role *role)
 {
     drop_privileges(role);
     if (role->process.is_ending)
         return;
     log_facts(vmnet_uplink_facts(role->uplink));
-    set_state(role, UPLINK_UP, "");
+    role->is_up = true;
+    set_forwards(role);
+    look_at_forwards(role);
     tell_all(role);
 }
 
@@ -207,13 +227,16 @@ static void look_at_uplink(struct vmnet_role *role)
         role->process.is_over = true;
     } else if (role->process.is_ending) {
         return;
-    } else if (state == VMNET_UP && role->state.state == UPLINK_STARTING) {
+    } else if (state == VMNET_UP && !role->is_up) {
         on_up(role);
+    } else if (state == VMNET_UP) {
+        look_at_forwards(role);
     } else if (state == VMNET_FAILED) {
         on_failed(role);
     } else if (state == VMNET_LOST) {
         /* First, so that what the network shows in the end is the reason, not that its link has ended. */
         data_port_detach(role->process.data);
+        role->is_up = false;
         set_state(role, UPLINK_DEGRADED, vmnet_uplink_reason(role->uplink));
         report(role, false);
         uplink_process_end(&role->process, EXIT_FAILED);
@@ -236,7 +259,7 @@ static void on_guest_frame(void *ctx, const uint8_t *frame, size_t len)
 
 static bool is_up(const struct vmnet_role *role)
 {
-    return role->state.state == UPLINK_UP && !role->process.is_ending;
+    return role->is_up && !role->process.is_ending;
 }
 
 static void lose_data(struct vmnet_role *role, int error)
@@ -267,6 +290,9 @@ static bool spec_is_valid(const struct network_spec *spec)
 {
     return message_text_ok(spec->name, sizeof(spec->name)) && port_name_is_valid(spec->name) &&
            message_text_ok(spec->interface, sizeof(spec->interface)) &&
+           message_text_ok(spec->vmnet.external_interface, sizeof(spec->vmnet.external_interface)) &&
+           spec->n_forwards <= NETWORK_FORWARDS_MAX &&
+           spec->ipv4.n_reservations <= NETWORK_RESERVATIONS_MAX &&
            (spec->mode == MODE_SHARED || spec->mode == MODE_HOST || spec->mode == MODE_BRIDGED);
 }
 
@@ -275,11 +301,12 @@ static int configure(void *ctx, const struct network_spec *spec)
     struct vmnet_role *role = ctx;
     if (!spec_is_valid(spec))
         return -EBADMSG;
-    if (!role->is_configured) {
-        role->spec = *spec;
-        role->is_configured = true;
+    const bool is_first = !role->is_configured;
+    role->spec = *spec; /* but for its forwards it is for the next try: what runs stays as it is */
+    role->is_configured = true;
+    if (is_first)
         open_uplink(role);
-    }
+    set_forwards(role);
     tell_all(role);
     return 0;
 }

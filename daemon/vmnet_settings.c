@@ -9,6 +9,7 @@
 
 enum { MTU_USUAL = 1500 };
 
+static_assert((int)NETWORK_FORWARDS_MAX == (int)VMNET_RULES_MAX, "one list goes into the other");
 static_assert((int)NETWORK_RESERVATIONS_MAX == (int)VMNET_RESERVATIONS_MAX, "one list goes into the other");
 
 static void set_ids(const struct network_spec *spec, struct vmnet_settings *settings)
@@ -63,4 +64,15 @@ void vmnet_settings_of(const struct network_spec *spec, struct vmnet_settings *r
     if (spec->ipv6.has_prefix)
         inet_ntop(AF_INET6, spec->ipv6.prefix, ret_settings->nat66_prefix,
                   sizeof(ret_settings->nat66_prefix));
+}
+
+uint32_t vmnet_rules_of(const struct network_spec *spec, struct vmnet_rule ret_rules[VMNET_RULES_MAX])
+{
+    const uint32_t n = spec->n_forwards < VMNET_RULES_MAX ? spec->n_forwards : VMNET_RULES_MAX;
+    for (uint32_t i = 0; i < n; i++)
+        ret_rules[i] = (struct vmnet_rule){.is_udp = spec->forwards[i].is_udp,
+                                           .host_port = spec->forwards[i].host_port,
+                                           .guest_port = spec->forwards[i].guest_port,
+                                           .guest = spec->forwards[i].guest_ip};
+    return n;
 }

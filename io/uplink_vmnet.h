@@ -27,6 +27,7 @@
 #include <stdint.h>
 
 #include "io/uplink.h"
+#include "io/vmnet_rules.h"
 
 enum vmnet_mode { VMNET_MODE_SHARED, VMNET_MODE_HOST, VMNET_MODE_BRIDGED };
 
@@ -134,6 +135,12 @@ bool vmnet_uplink_is_unanswered(const struct vmnet_uplink *uplink);
 
 const struct vmnet_facts *vmnet_uplink_facts(const struct vmnet_uplink *uplink); /* VMNET_UP */
 const struct vmnet_counters *vmnet_uplink_counters(const struct vmnet_uplink *uplink);
+
+/* Port forwards, mode shared: what should be from now on, once the interface is up. Those that stay are left
+ * alone. */
+void vmnet_uplink_forward(struct vmnet_uplink *uplink, const struct vmnet_rule *rules, uint32_t n);
+/* False if none has failed; else the first that has, and why. It is tried again. */
+bool vmnet_uplink_forward_failure(const struct vmnet_uplink *uplink, char reason[UPLINK_REASON_SIZE]);
 
 /* 'frame' is borrowed, and begins with its header if there is one. */
 typedef void vmnet_frame(void *ctx, const uint8_t *frame, size_t len);

@@ -19,6 +19,7 @@
 #include "io/vmnet_batch_darwin.h"
 #include "io/vmnet_crossing_darwin.h"
 #include "io/vmnet_desc_darwin.h"
+#include "io/vmnet_rule_calls_darwin.h"
 #include "io/vmnet_status_darwin.h"
 #include "switch/frame.h"
 
@@ -52,6 +53,10 @@ struct vmnet_uplink {
     struct vmnet_batch in, out;
     uint64_t full_until_ms; /* 0: there is room */
     unsigned full_tries;
+
+    struct vmnet_rules rules;
+    int64_t rules_wait_ms; /* of the last turn, from rules_at_ms on; -1: nothing is due */
+    uint64_t rules_at_ms;
 };
 
 /* ---- what a network is to vmnet ---- */
@@ -201,6 +206,25 @@ static void start(struct work *work)
         answer_without_handle(work);
 }
 
+/* Behind an interface that is being stopped, or was lost, there is nobody to ask. */
+static void ask_about_rule(struct work *work, unsigned slot, bool is_add, const struct vmnet_rule *rule)
+{
+    struct crossing *crossing = work->crossing;
+    vmnet_return_t status = VMNET_FAILURE;
+    vmnet_rule_done done = ^(vmnet_return_t answer) {
+      crossing_tell_rule(crossing, slot, answer);
+      crossing_unref(crossing);
+    };
+    crossing_ref(crossing); /* the handler's; kept if it never comes */
+    if (work->is_started && !work->is_stopping)
+        status = is_add ? vmnet_rule_add(work->interface, rule, done)
+                        : vmnet_rule_remove(work->interface, rule, done);
+    if (status == VMNET_SUCCESS)
+        return;
+    crossing_tell_rule(crossing, slot, status);
+    crossing_unref(crossing);
+}
+
 /* ---- life, on the loop ---- */
 
 int vmnet_uplink_open(struct vmnet_uplink **ret_uplink, const struct vmnet_settings *settings,
@@ -321,6 +345,52 @@ static void on_started(struct vmnet_uplink *uplink, const struct crossing_news *
     uplink->has_frames = true; /* whatever came before events were switched on */
 }
 
+/* ---- forwards, on the loop ---- */
+
+static void ask_for_rule(void *ctx, unsigned slot, bool is_add, const struct vmnet_rule *rule)
+{
+    struct vmnet_uplink *uplink = ctx;
+    struct work *work = uplink->work;
+    struct crossing *crossing = crossing_ref(uplink->crossing);
+    const struct vmnet_rule copy = *rule;
+    dispatch_async(crossing_work(crossing), ^{
+      ask_about_rule(work, slot, is_add, &copy);
+      crossing_unref(crossing);
+    });
+}
+
+static void turn_rules(struct vmnet_uplink *uplink, const struct crossing_news *news, uint64_t now_ms)
+{
+    for (unsigned i = 0; news->rules_answered && i < VMNET_RULE_SLOTS; i++)
+        if (news->rules_answered >> i & 1)
+            rules_answer(&uplink->rules, i, news->rule_status[i] == VMNET_SUCCESS, news->rule_status[i],
+                         now_ms);
+    uplink->rules_wait_ms = rules_turn(&uplink->rules, now_ms, ask_for_rule, uplink);
+    uplink->rules_at_ms = now_ms;
+}
+
+void vmnet_uplink_forward(struct vmnet_uplink *uplink, const struct vmnet_rule *rules, uint32_t n)
+{
+    rules_want(&uplink->rules, rules, n);
+    uplink->rules_wait_ms = 0;
+}
+
+bool vmnet_uplink_forward_failure(const struct vmnet_uplink *uplink, char reason[UPLINK_REASON_SIZE])
+{
+    const struct vmnet_rule *rule;
+    uint32_t status;
+    unsigned n_more;
+    if (!rules_failure(&uplink->rules, &rule, &status, &n_more))
+        return false;
+    snprintf(reason, UPLINK_REASON_SIZE,
+             "forward %s port %u: vmnet answered %u; is the port taken on this Mac? It is tried again",
+             rule->is_udp ? "udp" : "tcp", (unsigned)rule->host_port, status);
+    const size_t used = strlen(reason);
+    if (n_more > 0)
+        snprintf(reason + used, UPLINK_REASON_SIZE - used, "; %u more failed", n_more);
+    return true;
+}
+
 enum vmnet_state vmnet_uplink_poll(struct vmnet_uplink *uplink, uint64_t now_ms)
 {
     struct crossing_news news;
@@ -330,6 +400,8 @@ enum vmnet_state vmnet_uplink_poll(struct vmnet_uplink *uplink, uint64_t now_ms)
         on_started(uplink, &news);
     if (uplink->state == VMNET_UP && news.flags & CROSSING_EVENT)
         uplink->has_frames = true;
+    if (uplink->state == VMNET_UP)
+        turn_rules(uplink, &news, now_ms);
     if (uplink->state == VMNET_STOPPING && (news.flags & CROSSING_STOPPED || now_ms >= uplink->deadline_ms))
         uplink->state = VMNET_STOPPED;
     if (uplink->state == VMNET_STARTING && now_ms >= uplink->deadline_ms) {
@@ -350,7 +422,11 @@ int vmnet_uplink_timeout(const struct vmnet_uplink *uplink, uint64_t now_ms)
         return until(uplink->deadline_ms, now_ms);
     if (uplink->has_frames)
         return 0;
-    return uplink->full_until_ms ? until(uplink->full_until_ms, now_ms) : -1;
+    const int room = uplink->full_until_ms ? until(uplink->full_until_ms, now_ms) : -1;
+    if (uplink->state != VMNET_UP || uplink->rules_wait_ms < 0)
+        return room;
+    const int rules = until(uplink->rules_at_ms + (uint64_t)uplink->rules_wait_ms, now_ms);
+    return room >= 0 && room < rules ? room : rules;
 }
 
 int vmnet_uplink_fd(const struct vmnet_uplink *uplink)

@@ -1,10 +1,13 @@
 #include "io/vmnet_crossing_darwin.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <unistd.h>
+
+static_assert(VMNET_RULE_SLOTS <= 64, "a bit for each");
 
 struct crossing {
     int fds[2]; /* of the pipe: the loop's end, the queues' end */
@@ -150,6 +153,15 @@ void crossing_tell_stopped(struct crossing *crossing)
     pthread_mutex_unlock(&crossing->lock);
 }
 
+void crossing_tell_rule(struct crossing *crossing, unsigned slot, uint32_t status)
+{
+    pthread_mutex_lock(&crossing->lock);
+    crossing->news.rules_answered |= UINT64_C(1) << slot;
+    crossing->news.rule_status[slot] = status;
+    tell(crossing, CROSSING_RULES);
+    pthread_mutex_unlock(&crossing->lock);
+}
+
 bool crossing_is_abandoned(struct crossing *crossing)
 {
     pthread_mutex_lock(&crossing->lock);
@@ -174,6 +186,7 @@ void crossing_hear(struct crossing *crossing, struct crossing_news *ret_news)
     *ret_news = crossing->news;
     crossing->news.flags = 0;
     crossing->news.n_events = 0;
+    crossing->news.rules_answered = 0;
     pthread_mutex_unlock(&crossing->lock);
 }
 

@@ -16,11 +16,13 @@
 #include <stdint.h>
 
 #include "io/uplink_vmnet.h"
+#include "io/vmnet_rules.h"
 
 enum {
     CROSSING_STARTED = 1 << 0, /* 'status' and, if it is a success, 'facts' are set */
     CROSSING_EVENT = 1 << 1,
     CROSSING_STOPPED = 1 << 2,
+    CROSSING_RULES = 1 << 3, /* 'rules_answered' is set, and of each of those its status */
 };
 
 struct crossing;
@@ -30,6 +32,8 @@ struct crossing_news {
     uint64_t n_events;
     uint32_t status;
     struct vmnet_facts facts;
+    uint64_t rules_answered; /* bit i: the question about slot i */
+    uint32_t rule_status[VMNET_RULE_SLOTS];
 };
 
 /* Returns 0 or a negative errno. The caller has one reference. 'owned' is given to free() with the last one.
@@ -49,6 +53,7 @@ dispatch_queue_t crossing_events(const struct crossing *crossing);
 bool crossing_tell_started(struct crossing *crossing, uint32_t status, const struct vmnet_facts *facts);
 void crossing_tell_event(struct crossing *crossing); /* on the events queue, which it holds back */
 void crossing_tell_stopped(struct crossing *crossing);
+void crossing_tell_rule(struct crossing *crossing, unsigned slot, uint32_t status);
 /* The loop does not wait for the start any more. */
 bool crossing_is_abandoned(struct crossing *crossing);
 

@@ -9,6 +9,7 @@
  * still to be cut.
  */
 #include <arpa/inet.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -131,6 +132,22 @@ static uint32_t address(xpc_object_t param, const char *key)
     return ntohl(in.s_addr);
 }
 
+/* macOS forwards what comes from outside; here, in a namespace of its own, all there is counts as that. */
+static void on_rule(const struct fake_rule *rule, bool is_there)
+{
+    const struct network_forward forward = {.is_udp = rule->protocol == IPPROTO_UDP,
+                                            .host_ip = 0x7F000001,
+                                            .host_port = rule->external_port,
+                                            .guest_ip = rule->address,
+                                            .guest_port = rule->internal_port};
+    pthread_mutex_lock(&lock);
+    if (is_there)
+        slirp_uplink_add_forward(slirp, &forward);
+    else
+        slirp_uplink_remove_forward(slirp, &forward);
+    pthread_mutex_unlock(&lock);
+}
+
 static void on_running(xpc_object_t param)
 {
     char why[UPLINK_REASON_SIZE] = "";
@@ -154,6 +171,7 @@ static void on_running(xpc_object_t param)
     pthread_detach(thread);
     signal(SIGUSR1, on_signal);
     fake_vmnet_set_host(on_guest_frame, NULL);
+    fake_vmnet_on_rule(on_rule);
 }
 
 __attribute__((constructor)) static void stand_by(void)

@@ -10,6 +10,7 @@
 #include "tests/fake-sdk/fake_dispatch.h"
 #include "tests/fake-sdk/fake_network.h"
 #include "tests/fake-sdk/fake_system.h"
+#include "tests/fake-sdk/fake_vmnet_internal.h"
 #include "tests/fake-sdk/fake_xpc.h"
 
 enum {
@@ -62,7 +63,7 @@ struct ring {
 
 struct vmnet_interface {
     bool is_up, is_stopping, is_stopped;
-    bool has_tso;
+    bool has_tso, is_shared;
     unsigned header_len;
     dispatch_queue_t event_queue;
     vmnet_interface_event_callback_t callback;
@@ -98,7 +99,7 @@ static struct {
     interface_ref interface;
 } late_stop;
 
-static void misuse(const char *what)
+_Noreturn static void misuse(const char *what)
 {
     fprintf(stderr, "fake-sdk: vmnet: %s\n", what);
     abort();
@@ -110,12 +111,46 @@ static void must_be_on_a_queue(const char *function)
         misuse(function);
 }
 
+/* ---- for the double's other files ---- */
+
+void fake_vmnet_lock(void)
+{
+    pthread_mutex_lock(&lock);
+}
+
+void fake_vmnet_unlock(void)
+{
+    pthread_mutex_unlock(&lock);
+}
+
+void fake_vmnet_misuse(const char *what)
+{
+    misuse(what);
+}
+
+const struct fake_script *fake_vmnet_script(void)
+{
+    return &script;
+}
+
+vmnet_return_t fake_vmnet_rules_refusal(interface_ref interface)
+{
+    if (interface->is_stopping)
+        misuse("a forward of an interface that was stopped");
+    if (!interface->is_up)
+        return VMNET_SETUP_INCOMPLETE;
+    return interface->is_shared ? VMNET_SUCCESS : VMNET_INVALID_ARGUMENT;
+}
+
 /* An older macOS does not have the newer names. */
 static void *find_key(const char *symbol)
 {
     pthread_mutex_lock(&lock);
     const bool is_old = script.is_old || fake_system_version() < 1500;
+    void *rule_call = fake_rules_find(symbol);
     pthread_mutex_unlock(&lock);
+    if (rule_call)
+        return rule_call;
     if (strcmp(symbol, "vmnet_enable_checksum_offload_key") == 0)
         return &vmnet_enable_checksum_offload_key;
     if (!is_old && fake_system_version() >= 1504 && strcmp(symbol, "vmnet_enable_virtio_header_key") == 0)
@@ -383,6 +418,7 @@ static interface_ref begin(xpc_object_t desc, dispatch_queue_t queue,
     if (!interface || n_interfaces == INTERFACES_MAX)
         abort();
     interfaces[n_interfaces++] = interface;
+    interface->is_shared = xpc_dictionary_get_uint64(desc, vmnet_operation_mode_key) == VMNET_SHARED_MODE;
     interface->has_tso = fake_xpc_has(desc, vmnet_enable_tso_key);
     interface->header_len = fake_xpc_has(desc, vmnet_enable_virtio_header_key) ? HEADER : 0;
     const enum fake_start start = next_start();
@@ -646,6 +682,7 @@ void fake_vmnet_reset(const struct fake_script *new_script)
         free(interfaces[i]);
     }
     n_interfaces = 0;
+    fake_rules_forget();
     clear(&to_guests);
     clear(&from_guests);
     if (last_desc)

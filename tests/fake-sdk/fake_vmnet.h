@@ -46,9 +46,19 @@ struct fake_script {
     bool has_no_offload;  /* a start that asks for any is an invalid argument */
     enum fake_estimate estimate;
     enum fake_stop stop;
-    unsigned n_full;        /* so many writes find no room */
-    unsigned partial;       /* a write takes so many at most; 0: all */
-    vmnet_return_t refusal; /* 0: none; else the answer to a write with a frame of EtherType 0xBAD0 */
+    unsigned n_full;             /* so many writes find no room */
+    unsigned partial;            /* a write takes so many at most; 0: all */
+    bool rules_ipv4_only;        /* before macOS 12: the calls for any address are not there */
+    bool rules_never;            /* rules are not answered until fake_vmnet_answer_rule() */
+    vmnet_return_t rule_refusal; /* 0: none; else the answer to adding one for external port 99 */
+    vmnet_return_t refusal;      /* 0: none; else the answer to a write with a frame of EtherType 0xBAD0 */
+};
+
+enum { FAKE_RULES_MAX = 64 };
+struct fake_rule { /* host byte order */
+    uint8_t protocol;
+    uint16_t external_port, internal_port;
+    uint32_t address;
 };
 
 struct fake_counts {
@@ -65,6 +75,7 @@ struct fake_counts fake_vmnet_counts(void);
 
 void fake_vmnet_answer_start(vmnet_return_t status);
 void fake_vmnet_answer_stop(void);
+void fake_vmnet_answer_rule(vmnet_return_t status);
 
 /* The host or the outside sends a frame to the guests. */
 void fake_vmnet_inject(const uint8_t *frame, size_t len);
@@ -94,6 +105,12 @@ interface_ref fake_vmnet_start_on_network(xpc_object_t desc, uint32_t mtu, dispa
                                           vmnet_start_interface_completion_handler_t handler);
 typedef void fake_stopped(void *ctx);
 void fake_vmnet_on_stop(fake_stopped *on_stopped, void *ctx);
+
+/* The port forwards that are there. Returns how many. */
+unsigned fake_vmnet_rules(struct fake_rule rules[FAKE_RULES_MAX]);
+/* Called, on a queue, for each that comes and goes. */
+typedef void fake_rule_changed(const struct fake_rule *rule, bool is_there);
+void fake_vmnet_on_rule(fake_rule_changed *on_rule);
 
 /* The last start's dictionary, borrowed until the next; NULL: none. */
 xpc_object_t fake_vmnet_desc(void);

@@ -194,6 +194,35 @@ def test_a_frame_of_64_kib_from_vmnet_is_whole_for_who_offloads_and_cut_for_the_
     assert daemon.network("v")["counters"]["drops"]["bad_offload"] == 0
 
 
+def syn_to(vm, address, port):
+    """True once the host opens a connection to that port of the guest, which answers who it is."""
+    while (one := vm.receive(2)) is not None:
+        if one[12:14] == struct.pack("!H", ARP) and one[38:42] == socket.inet_aton(address):
+            body = struct.pack("!HHBBH", 1, 0x0800, 6, 4, 2) + raw(vm.address) + socket.inet_aton(address) + one[22:32]
+            vm.send(frame(":".join(f"{byte:02x}" for byte in one[6:12]), vm.address, body, ethertype=ARP))
+        elif one[12:14] == b"\x08\x00" and one[23] == 6 and one[36:38] == struct.pack("!H", port):
+            return True
+    return False
+
+
+def test_forwards_are_vmnets_and_change_while_it_runs(daemon):
+    def forwards(host, guest):
+        return [{"proto": "tcp", "host": f"0.0.0.0:{host}", "guest": f"192.168.105.5:{guest}"}]
+
+    spec = {"mode": "shared", "uplink": "vmnet", "sockets": {"mode": "0666"}}
+    daemon.ask("PUT", "/v1/networks/v", {**spec, "forwards": forwards(8081, 81)})
+    daemon.wait_up("v")
+    first = pid_of(daemon)
+    with StreamVm(daemon.path("v.stream"), mac(1)) as vm:
+        vm.hello()
+        for host, guest in ((8081, 81), (8082, 82)):
+            daemon.ask("PUT", "/v1/networks/v", {**spec, "forwards": forwards(host, guest)})
+            wait_for(lambda: socket.socket().connect_ex(("127.0.0.1", host)) == 0, 5, "the forward")
+            assert syn_to(vm, "192.168.105.5", guest)
+        assert socket.socket().connect_ex(("127.0.0.1", 8081)) != 0
+    assert pid_of(daemon) == first
+
+
 def test_a_macos_without_the_header_gets_bare_frames(make_daemon):
     daemon = make_daemon()
     daemon.start(env={"FAKE_MACOS_VERSION": "14.7"})

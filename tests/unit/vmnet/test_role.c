@@ -309,6 +309,26 @@ static void a_frame_of_64_kib_passes_both_ways_with_its_header(void **state)
     end_as_a_monitor_does();
 }
 
+static void a_forward_that_fails_is_degraded_and_frames_pass_on(void **state)
+{
+    (void)state;
+    rig.spec.n_forwards = 1;
+    rig.spec.forwards[0] =
+        (struct network_forward){.host_port = 99, .guest_ip = 0xC0A86905, .guest_port = 80};
+    start(&(struct fake_script){.rule_refusal = VMNET_FAILURE});
+    wait_for_state(UPLINK_DEGRADED, "forward tcp port 99: vmnet answered 1001");
+    assert_int_equal(rig.n_ready, 1);
+    give_data();
+    send_frame(1, 0x88B5);
+    assert_true(comes_back(1));
+    rig.spec.forwards[0].host_port = 98; /* changeable while it runs */
+    configure();
+    wait_for_state(UPLINK_UP, "");
+    send_frame(2, 0x88B5);
+    assert_true(comes_back(2));
+    end_as_a_monitor_does();
+}
+
 static void a_vmnet_without_offload_is_started_without(void **state)
 {
     (void)state;
@@ -493,6 +513,7 @@ int main(void)
         TEST(frames_pass_both_ways_once_it_is_ready),
         TEST(the_network_is_told_how_frames_lie),
         TEST(a_frame_of_64_kib_passes_both_ways_with_its_header),
+        TEST(a_forward_that_fails_is_degraded_and_frames_pass_on),
         TEST(a_vmnet_without_offload_is_started_without),
         TEST(a_start_that_fails_otherwise_asks_for_offload_again),
         TEST(failures_at_boot_are_tried_again_while_it_says_starting),

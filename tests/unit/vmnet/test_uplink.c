@@ -179,6 +179,7 @@ static void expect_all_gone(void)
 {
     fake_vmnet_answer_start(VMNET_FAILURE);
     fake_vmnet_answer_stop();
+    fake_vmnet_answer_rule(VMNET_FAILURE);
     for (int i = 0; i < 200 && (fake_dispatch_alive() || fake_vmnet_counts().n_running); i++)
         sleep_ms(10);
     assert_int_equal(fake_dispatch_alive(), 0);
@@ -819,6 +820,82 @@ static void a_write_is_split_where_the_limit_is_lower_than_it_said(void **state)
     expect_sent(100, UINT32_MAX);
 }
 
+/* ---- forwards ---- */
+
+static void forward(uint16_t host_port, uint16_t guest_port)
+{
+    const struct vmnet_rule rule = {.host_port = host_port, .guest_port = guest_port, .guest = 0xC0A84005};
+    vmnet_uplink_forward(rig.uplink, &rule, host_port ? 1 : 0);
+}
+
+static void wait_for_rules(unsigned n, uint16_t internal_port)
+{
+    struct fake_rule rules[FAKE_RULES_MAX];
+    for (uint64_t end = now_ms() + PATIENCE_MS; now_ms() < end; turn()) {
+        if (fake_vmnet_rules(rules) != n || (n > 0 && rules[0].internal_port != internal_port))
+            continue;
+        assert_true(n == 0 || (rules[0].protocol == 6 && rules[0].address == 0xC0A84005));
+        return;
+    }
+    fail_msg("no %u rules to port %u", n, (unsigned)internal_port);
+}
+
+static void forwards_come_change_and_go_while_it_runs(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        fake_vmnet_change(&(struct fake_script){.rules_ipv4_only = i == 1});
+        open_with(&shared_settings);
+        forward(8080, 80); /* before it is up */
+        wait_for(VMNET_UP);
+        wait_for_rules(1, 80);
+        forward(8080, 81);
+        wait_for_rules(1, 81);
+        forward(0, 0);
+        wait_for_rules(0, 0);
+        run_for(30);
+        assert_int_equal(vmnet_uplink_timeout(rig.uplink, now_ms()), -1);
+        vmnet_uplink_destroy(rig.uplink);
+        rig.uplink = NULL;
+    }
+}
+
+static void a_forward_that_fails_is_named_and_tried_again(void **state)
+{
+    (void)state;
+    char reason[UPLINK_REASON_SIZE] = "";
+    fake_vmnet_change(&(struct fake_script){.rule_refusal = VMNET_FAILURE});
+    open_up();
+    forward(99, 80);
+    for (uint64_t end = now_ms() + PATIENCE_MS;
+         now_ms() < end && !vmnet_uplink_forward_failure(rig.uplink, reason);)
+        turn();
+    assert_non_null(strstr(reason, "forward tcp port 99: vmnet answered 1001"));
+    fake_vmnet_change(&(struct fake_script){.rule_refusal = 0});
+    rig.skipped_ms = VMNET_RULE_RETRY_MS;
+    wait_for_rules(1, 80);
+    run_for(30);
+    assert_false(vmnet_uplink_forward_failure(rig.uplink, reason));
+}
+
+static void a_forward_that_vmnet_never_answers_has_failed_and_holds_up_nothing(void **state)
+{
+    (void)state;
+    char reason[UPLINK_REASON_SIZE] = "";
+    fake_vmnet_change(&(struct fake_script){.rules_never = true});
+    open_up();
+    forward(8080, 80);
+    run_for(30);
+    assert_false(vmnet_uplink_forward_failure(rig.uplink, reason));
+    inject(0, 1);
+    wait_for_frames(1);
+    rig.skipped_ms = VMNET_RULE_MS;
+    run_for(30);
+    assert_true(vmnet_uplink_forward_failure(rig.uplink, reason));
+    vmnet_uplink_stop(rig.uplink, now_ms());
+    wait_for(VMNET_STOPPED);
+}
+
 /* ---- the interface goes ---- */
 
 static void an_interface_that_is_gone_is_lost_once_and_not_asked_again(void **state)
@@ -926,6 +1003,9 @@ int main(void)
         TEST(frames_of_64_kib_are_read_and_written_as_the_call_takes_them),
         TEST(a_header_that_lies_costs_its_frame_alone),
         TEST(a_start_that_offload_fails_says_that_less_may_do),
+        TEST(forwards_come_change_and_go_while_it_runs),
+        TEST(a_forward_that_fails_is_named_and_tried_again),
+        TEST(a_forward_that_vmnet_never_answers_has_failed_and_holds_up_nothing),
         TEST(a_partial_write_is_continued),
         TEST(a_refused_frame_is_dropped_alone_and_closes_nothing),
         TEST(frames_of_no_good_length_never_reach_vmnet),
