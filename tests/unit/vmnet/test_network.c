@@ -481,7 +481,8 @@ static int join(const char *hex)
     start_on(network);
     if (life.status != VMNET_SUCCESS || write_one("from there") != VMNET_SUCCESS)
         return 11;
-    if (read_one(text, sizeof(text)) != VMNET_SUCCESS || strcmp(text, "from here") != 0)
+    if (read_one(text, sizeof(text)) != VMNET_SUCCESS || strcmp(text, "from here") != 0 ||
+        write_one("heard") != VMNET_SUCCESS)
         return 12;
     if (read_one(text, sizeof(text)) != VMNET_FAILURE) /* the network is gone */
         return 13;
@@ -504,6 +505,8 @@ static void test_two_processes_share_a_network_that_ends_with_its_creator(void *
     assert_int_equal(read_one(text, sizeof(text)), VMNET_SUCCESS);
     assert_string_equal(text, "from there");
     assert_int_equal(write_one("from here"), VMNET_SUCCESS);
+    assert_int_equal(read_one(text, sizeof(text)), VMNET_SUCCESS); /* what it has not read would go as well */
+    assert_string_equal(text, "heard");
     stop();
     release(network);
     assert_int_equal(waitpid(pid, &status, 0), pid);
