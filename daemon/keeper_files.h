@@ -19,7 +19,7 @@
 #include "daemon/message.h"
 #include "io/sockpath.h"
 
-enum { KEEPER_LOCK_WAIT_MS = 500 }; /* for one that is just ending */
+enum { KEEPER_LOCK_WAIT_MS = 800 }; /* for one that is just ending, which may have to kill its uplink first */
 
 struct kept_file {
     char name[MESSAGE_PATH_SIZE]; /* in its folder; "": there is none */

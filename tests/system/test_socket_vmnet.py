@@ -93,6 +93,14 @@ def test_row5_lima_starts_and_stops_it_again_and_again(start_front, folder):
         assert leftovers(lima.run_dir) == []
 
 
+def test_row5_the_pidfile_says_that_the_uplink_is_up(start_front, folder):
+    lima = Lima(start_front, folder, uplink="user")
+    lima.spawn()
+    while not lima.pidfile.exists():  # without a pause: what comes first is to be seen
+        lima.front.alive()
+    assert "uplink user: up" in lima.front.log() and is_socket(lima.socket)
+
+
 def test_row5_a_vm_may_connect_right_after_the_spawn(start_front, folder):
     """Lima up to 2.1 boots the VM as soon as the process is there: the socket is bound early, and has a backlog."""
     lima = Lima(start_front, folder, uplink="user")
@@ -163,10 +171,19 @@ def test_row7_of_many_at_once_one_wins(start_front, folder):
     StreamVm(lima.socket).close()
 
 
+def stop_uplink(front):
+    """An uplink that does not hear its end: it is killed after half a second, and everything takes so long."""
+    pid = wait_for(lambda: family(front.pid).get("uplink"), 5, "the uplink")
+    os.kill(pid, signal.SIGSTOP)
+    return pid
+
+
 def test_row7_a_start_waits_for_one_that_is_just_ending(start_front, folder):
     lima = Lima(start_front, folder, uplink="user")
-    for _ in range(4):
+    for is_slow in (False, True, True):
         old = lima.start()
+        if is_slow:
+            stop_uplink(old)
         old.process.terminate()
         assert lima.spawn().process.pid != old.pid
         wait_for(lambda: pid_in(lima.pidfile) == lima.front.pid, 5, "the new one's pidfile")
@@ -238,6 +255,23 @@ def test_row9_after_sigkill_nothing_is_stale(start_front, folder):
         wait_for(lambda: leftovers(lima.run_dir) == [] and not processes_of("socket_vmnet"), 5, "a clean folder")
 
 
+def test_row9_when_it_has_ended_all_is_gone(start_front, folder):
+    """The front waits for the keeper."""
+    lima = Lima(start_front, folder, uplink="user")
+    uplink = stop_uplink(lima.start())
+    assert lima.front.stop() == 0
+    assert leftovers(lima.run_dir) == [] and uplink not in processes_of("socket_vmnet")
+
+
+def test_row9_the_socket_goes_first(start_front, folder):
+    lima = Lima(start_front, folder, uplink="user")
+    stop_uplink(lima.start())
+    lima.front.process.kill()
+    wait_for(lambda: not lima.socket.exists(), 5, "the socket being gone")
+    assert lima.pidfile.exists()
+    wait_for(lambda: leftovers(lima.run_dir) == [], 5, "a clean folder")
+
+
 def test_row9_after_sigkill_of_all_it_starts_again(start_front, folder):
     lima = Lima(start_front, folder)
     front = lima.start()
@@ -274,6 +308,11 @@ def test_row16_process_names(start_front, folder):
     front = start_front("socket_vmnet", "-p", folder / "p", folder / "s", env={"VMSWITCH_UPLINK": "user"}).wait_ready()
     pids = [front.pid, *wait_for(lambda: len(family(front.pid)) == 2 and family(front.pid), 5, "two more").values()]
     assert {status_of(pid)["Name"] for pid in pids} == {"socket_vmnet"}
+    for signal_number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):  # the front's end is the keeper's, nothing else
+        os.kill(family(front.pid)["keeper"], signal_number)
+    StreamVm(folder / "s").close()
+    time.sleep(0.1)
+    front.alive()
     for pid in pids:
         with contextlib.suppress(ProcessLookupError):  # the first may have taken the others along already
             os.kill(pid, signal.SIGTERM)
