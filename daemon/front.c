@@ -62,6 +62,7 @@ void front_end(struct front *front, int exit_code)
     front->is_ending = true;
     front->exit_code = exit_code;
     uv_timer_start(&front->deadline, on_end_deadline, END_MS, 0);
+    front_log_counters(front);
     if (front->is_ready && front->events->on_end)
         front->events->on_end(front->ctx);
     /* The keeper removes everything and closes its end then. */
@@ -81,6 +82,10 @@ void front_fail(struct front *front, const char *why)
 
 static void on_signal(uv_signal_t *handle, int signum)
 {
+    if (signum == SIGUSR1) {
+        front_log_counters(handle->data);
+        return;
+    }
     log_info("Received signal: %s", strsignal(signum)); /* NOLINT(concurrency-mt-unsafe): one thread */
     front_end(handle->data, EXIT_OK);
 }
@@ -225,7 +230,7 @@ static int start_keeper(const struct front_plan *plan, const char *program)
 
 static int start_loop(struct front *front)
 {
-    static const int caught[] = {SIGTERM, SIGINT, SIGHUP};
+    static const int caught[] = {SIGTERM, SIGINT, SIGHUP, SIGUSR1};
     int r = uv_loop_init(&front->loop);
     if (r < 0)
         return r;

@@ -13,7 +13,8 @@
  *
  * Order: lock, socket (bound, listening), uplink, pidfile, on_ready. Whoever connects earlier waits in the
  * backlog. What fails before on_ready ends the program with 1 and its reason, and nothing is left behind.
- * SIGTERM, SIGINT and SIGHUP end it with 0, once the keeper has removed everything.
+ * SIGTERM, SIGINT and SIGHUP end it with 0, once the keeper has removed everything. SIGUSR1 logs the
+ * counters.
  */
 #ifndef DAEMON_FRONT_H
 #define DAEMON_FRONT_H
@@ -63,6 +64,9 @@ void front_end(struct front *front, int exit_code);
 
 /* Logs 'why' as an error and ends with 1. */
 void front_fail(struct front *front, const char *why);
+
+/* Logs how many frames came, went and were dropped, and why: at the end, and for SIGUSR1. */
+void front_log_counters(struct front *front);
 
 /* True if this process was started by one of ours, as the keeper or an uplink: then main() does nothing but
  * return front_role(). */

@@ -23,7 +23,7 @@ struct front {
     void *ctx;
 
     uv_loop_t loop;
-    uv_signal_t signals[3];
+    uv_signal_t signals[4];
     uv_timer_t deadline; /* of the start, then of the end */
     int keeper_fd;       /* owned by 'keeper' once that is there */
     struct channel_uv *keeper;

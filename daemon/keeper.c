@@ -75,6 +75,7 @@ static bool order_is_valid(const struct keep_order *order)
            message_text_ok(order->socket_path, sizeof(order->socket_path)) &&
            message_text_ok(order->pidfile, sizeof(order->pidfile)) &&
            (order->kind == SOCKET_STREAM || order->kind == SOCKET_DGRAM) &&
+           message_text_ok(order->tap.bridge, sizeof(order->tap.bridge)) &&
            (unsigned)order->uplink < WANT_N && order->log_level >= LOG_ERROR &&
            order->log_level < LOG_N_LEVELS;
 }
@@ -238,6 +239,8 @@ int keeper_main(const char *program, int channel_fd)
     keeper->front_pid = getppid(); /* if it has gone already, nothing will be asked of us */
     while (keeper->front || children_count(&keeper->children) > 0)
         turn(keeper);
+    if (keeper->order.tap.bridge[0])
+        tap_remove_stale(); /* a TAP that is still there is seen to by the next start */
     keeper_files_remove(&keeper->files);
     channel_destroy(front); /* last: the front goes when it sees this */
     free(keeper);

@@ -133,3 +133,4 @@ def start_front(request, folder):
     for made in start.made if not has_failed else []:
         wait_for(lambda: not processes_of(made.program), 5, f"the end of every {made.program}")
         made.check_log()
+        made.check_sums()

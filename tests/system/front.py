@@ -1,6 +1,7 @@
 """Stand-alone programs of a test's own (socket_vmnet, vmnet-helper): started as their clients do, and looked over."""
 import contextlib
 import os
+import re
 import signal
 import stat
 import subprocess
@@ -71,6 +72,27 @@ class Front:
     def wait_ready(self, text="ready: VMs connect", seconds=10):
         wait_for(lambda: self.alive() and text in self.log(), seconds, f"'{text}' in the log")
         return self
+
+    def counters(self):
+        """The last line of counters in the log: name -> number, drops by their reason."""
+        lines = re.findall(r"frames: (.*); dropped: (.*)", self.log())
+        if not lines:
+            return None
+        found = {name: int(number) for name, number in re.findall(r"([a-z ]+) (\d+)(?:, |$)", lines[-1][0])}
+        return found, {name: int(number) for name, number in re.findall(r"(\w+) (\d+)", lines[-1][1])}
+
+    def ask_counters(self):
+        before = self.log().count("frames: ")
+        self.process.send_signal(signal.SIGUSR1)
+        wait_for(lambda: self.log().count("frames: ") > before, 5, "the counters")
+        return self.counters()
+
+    def check_sums(self):
+        """Every frame that came is accounted for."""
+        if found := self.counters():
+            frames, drops = found
+            left = frames["in"] + frames["flood copies"] + frames["segment copies"]
+            assert left == frames["out"] + sum(drops.values()) + frames["queued"], self.log()
 
     def stop(self, signal_number=signal.SIGTERM, within=EXIT_S):
         begun = time.monotonic()

@@ -55,6 +55,23 @@ def arp(vm, own, asked):
     return None
 
 
+def test_socket_vmnet_bridges_to_a_bridge(start_front, folder, bridge):
+    """As Lima writes it; an interface that is no bridge ends it with 1 and the way to make one."""
+    argv = "--vmnet-mode=bridged", f"--vmnet-interface={bridge}", "-p", folder / "p", folder / "s"
+    front = start_front("socket_vmnet", *argv, env={"VMSWITCH_UPLINK": ""}).wait_ready()
+    assert len(ports_of(bridge)) == 1
+    with StreamVm(folder / "s", mac(1)) as vm:
+        assert arp(vm, "10.77.0.2", "10.77.0.1") == bridge_mac(bridge)
+    assert front.stop() == 0
+    wait_for(lambda: ports_of(bridge) == [], what="the TAP being gone from the bridge")
+    ip("link", "add", "tv8", "type", "veth", "peer", "name", "tv9")
+    try:
+        front = start_front("socket_vmnet", "--vmnet-mode=bridged", "--vmnet-interface=tv8", folder / "s", env={"VMSWITCH_UPLINK": ""})
+        assert front.process.wait(10) == 1 and "ERROR| the uplink (tap) did not start: tv8 is not a bridge: make one" in front.log()
+    finally:
+        ip("link", "del", "tv8")
+
+
 def bridge_mac(name):
     return json.loads(ip("-j", "link", "show", name).stdout)[0]["address"]
 

@@ -225,6 +225,17 @@ def test_row8_a_file_or_folder_or_link_in_the_way_stays(folder):
     assert (folder / "file").read_text() == (folder / "target").read_text() == "precious"
 
 
+def test_row8_links_in_place_of_the_lock_and_the_pidfile_stay(folder):
+    """The folder may be a user's (colima), the program is root."""
+    (folder / "target").write_text("123")
+    for name in ("s.lock", "p"):
+        (folder / name).symlink_to(folder / "target")
+        said = run("--pidfile", folder / "p", folder / "s")
+        assert said.returncode == 1 and "ERROR| " in said.stderr
+        assert (folder / name).is_symlink() and (folder / "target").read_text() == "123" and not (folder / "s").exists()
+        (folder / name).unlink()
+
+
 def test_row8_a_file_that_is_no_pidfile_stays(folder):
     (folder / "p").write_text("root:x:0:0\n")
     said = run("--pidfile", folder / "p", folder / "s")

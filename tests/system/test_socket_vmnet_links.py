@@ -164,6 +164,17 @@ def test_row18_a_full_stderr_stops_nothing(start_front, folder):
         assert front.stop() == 0
 
 
+def test_what_was_dropped_is_told(start_front, folder):
+    front = start_front("socket_vmnet", folder / "s").wait_ready()
+    with StreamVm(folder / "s", mac(1)) as a, StreamVm(folder / "s", mac(2)) as b:
+        meet(a, b)
+        for size in (5, 5, 2000):
+            a.send(bytes(size))
+        talk(a, b)
+        frames, drops = front.ask_counters()
+        assert drops == {"runt": 2, "oversize": 1} and frames["in"] == 45 and frames["out"] == 42
+
+
 def test_log_lines_are_of_the_originals_form(start_front, folder):
     front = start_front("socket_vmnet", folder / "s", env={"VMSWITCH_UPLINK": "user", "DEBUG": ""}).wait_ready()
     with StreamVm(folder / "s", mac(1)) as vm:
