@@ -8,6 +8,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "io/log.h"
+
 int activation_take(struct activation *ret_activation, char *ret_why, size_t why_size)
 {
     (void)ret_why;
@@ -17,7 +19,9 @@ int activation_take(struct activation *ret_activation, char *ret_why, size_t why
     return 0;
 }
 
-/* What launchd has bound under one name: one path is one descriptor. */
+/* What launchd has bound under one name: one path is one descriptor, none if it could not bind it. /var/run
+ * is emptied when the Mac starts, and nobody promises that launchd makes the folders that lead to a socket.
+ */
 static int take_only(int *fds, size_t n, const char *name, char *why, size_t size)
 {
     int fd = n == 1 ? fds[0] : -1;
@@ -26,6 +30,10 @@ static int take_only(int *fds, size_t n, const char *name, char *why, size_t siz
     free(fds);
     if (fd >= 0)
         return fd;
+    if (n == 0) {
+        log_warn("launchd could not bind the socket '%s' (no folder for it?): it is bound by us", name);
+        return -ENOENT;
+    }
     snprintf(why, size, "launchd has %zu sockets called '%s'; give each one path and a name of its own", n,
              name);
     return -EINVAL;

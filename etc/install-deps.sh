@@ -21,7 +21,7 @@ debian_packages() {
         libcurl4-openssl-dev libcmocka-dev curl ;;
     demo) echo qemu-system-x86 busybox-static curl ca-certificates ;;
     test) echo qemu-system-x86 busybox-static curl ca-certificates iproute2 util-linux procps python3 python3-venv python3-yaml systemd ;;
-    check) echo clang libclang-rt-14-dev clang-tidy clang-format cppcheck file llvm valgrind strace ;; # the runtime of Debian 12's clang, 14
+    check) echo clang libclang-rt-14-dev clang-tidy clang-format cppcheck file llvm shellcheck valgrind strace ;; # the runtime of Debian 12's clang, 14
     perf) echo iperf3 iputils-ping iproute2 util-linux ethtool vde2 openvswitch-switch qemu-system-x86 busybox-static curl ca-certificates git \
         python3 python3-venv ;;
     *) fail "unknown set '$1'; see --help" ;;
