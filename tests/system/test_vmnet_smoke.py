@@ -1,0 +1,73 @@
+"""tests/macos/smoke.sh, which is for a Mac, rehearsed: with the double of vmnet all of it, else what needs no Mac."""
+import os
+import re
+import shutil
+import subprocess
+
+import pytest
+
+from switchd import BIN, BUILD, IS_SANITIZED, ROOT, processes, wait_for
+
+SCRIPT = ROOT / "tests" / "macos" / "smoke.sh"
+CACHE = BUILD / "CMakeCache.txt"
+HAS_DOUBLE = CACHE.exists() and "VMNET_DOUBLE:BOOL=ON" in CACHE.read_text()
+
+ANYWHERE = {"programs", "start", "api-is-private", "second-daemon", "strict-paths", "internal", "streams", "datagrams", "datagram-backpressure",
+            "passed-descriptor", "user-nat", "user-nat-dhcp", "control-dies", "sigterm", "nothing-left"}
+VMNET = {"interfaces", "vmnet-shared", "vmnet-shared-dhcp", "vmnet-host", "vmnet-host-dhcp", "vmnet-reopen"}
+
+
+def smoke(*options, prefix=(), **more):
+    """name -> verdict, the exit code, all that was said."""
+    environment = {**os.environ, **({"SMOKE_END_MS": "9000"} if IS_SANITIZED else {}), **more}
+    done = subprocess.run([*prefix, "bash", str(SCRIPT), "--bin", str(BIN), *options], capture_output=True, text=True, env=environment, timeout=300)
+    wait_for(lambda: not processes(), 10, "the end of every process")
+    lines = re.findall(r"^(PASS|FAIL|SKIP)  (\S+)", done.stdout, re.M)
+    counts = re.search(r"^(\d+) passed, (\d+) failed, (\d+) skipped$", done.stdout.splitlines()[-1])
+    assert [int(n) for n in counts.groups()] == [sum(verdict == word for verdict, _ in lines) for word in ("PASS", "FAIL", "SKIP")]
+    return {name: verdict for verdict, name in lines}, done.returncode, done.stdout + done.stderr
+
+
+def names(verdicts, verdict):
+    return {name for name, one in verdicts.items() if one == verdict}
+
+
+@pytest.mark.skipif(HAS_DOUBLE, reason="the build with the double has the test below")
+def test_what_needs_no_mac_passes_here():
+    verdicts, code, said = smoke()
+    assert code == 0 and names(verdicts, "PASS") == ANYWHERE, said
+
+
+@pytest.mark.root
+@pytest.mark.skipif(HAS_DOUBLE, reason="the build with the double has the test below")
+def test_it_needs_no_root():
+    verdicts, code, said = smoke(prefix=("setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"))
+    assert code == 0 and names(verdicts, "PASS") == ANYWHERE, said
+
+
+@pytest.mark.skipif(not HAS_DOUBLE, reason="needs a build with VMNET_DOUBLE")
+def test_vmnet_smoke_passes_against_the_double():
+    verdicts, code, said = smoke(SMOKE_HAS_VMNET="1")
+    assert code == 0 and names(verdicts, "PASS") == ANYWHERE | VMNET, said
+    assert names(verdicts, "SKIP") == {"signature", "vmnet-bridged", "service"}
+
+
+@pytest.mark.skipif(not HAS_DOUBLE, reason="needs a build with VMNET_DOUBLE")
+def test_vmnet_smoke_says_what_fails():
+    """Nothing behind the double's bridge has DHCP: one line says FAIL, and so does the exit code."""
+    verdicts, code, said = smoke("--bridge", "en0", SMOKE_HAS_VMNET="1")
+    assert code == 1 and names(verdicts, "FAIL") == {"vmnet-bridged-dhcp"}, said
+
+
+def test_it_is_syntax_of_bash_3_2():
+    """The bash of macOS: nothing that came after it is used."""
+    subprocess.run(["bash", "-n", str(SCRIPT)], check=True)
+    newer = re.compile(r"declare -[Ag]|local -n|mapfile|readarray|\|&|&>>|\$\{\w+(,,|\^\^|@)|\bcoproc\b|EPOCHSECONDS|EPOCHREALTIME|wait -n|;;&|;&|\[\[ -v")
+    for path in (SCRIPT, *(ROOT / "etc" / "macos").glob("*.sh")):
+        for number, line in enumerate(path.read_text().splitlines(), 1):
+            assert not newer.search(line), f"{path.name}:{number}: {line}"
+
+
+@pytest.mark.skipif(not shutil.which("shellcheck"), reason="needs shellcheck")
+def test_shellcheck_has_nothing_to_say():
+    subprocess.run(["shellcheck", "-S", "warning", str(SCRIPT)], check=True)
