@@ -1,4 +1,4 @@
-/* daemon/control_ready.c - when what was there at the start is up, or has said why not
+/* daemon/control_ready.c - when what was there at the start, or after a reload, is up, or has said why not
  *
  * Looks at every network each READY_LOOK_MS, and stops when none is starting without a reason: then the
  * monitor hears it (MSG_READY) and tells the service manager. One that is still starting after READY_LIMIT_MS
@@ -17,7 +17,8 @@ static void close_look(struct control *control)
 {
     if (--control->ready.n_open > 0 || control->ready.is_closing)
         return;
-    if (control->ready.n_starting > 0 && uv_now(&control->loop) < control->ready.end_ms)
+    const bool is_settled = control->ready.n_starting == 0 || uv_now(&control->loop) >= control->ready.end_ms;
+    if (!is_settled || control->reloads) /* the end of a reload begins anew */
         uv_timer_start(&control->ready.timer, on_timer, READY_LOOK_MS, 0);
     else
         channel_uv_send(control->monitor, MSG_READY, 0, &control->ready.found, sizeof(control->ready.found),
@@ -46,6 +47,10 @@ static void on_timer(uv_timer_t *timer)
     struct control *control = timer->data;
     struct managed *all[NETWORKS_MAX];
     unsigned n = 0;
+    if (control->ready.n_open > 0) { /* begun anew while the last look waits for answers */
+        uv_timer_start(timer, on_timer, READY_LOOK_MS, 0);
+        return;
+    }
     memset(&control->ready.found, 0, sizeof(control->ready.found));
     control->ready.n_starting = 0;
     control->ready.n_open = 1; /* ours: the look ends when everybody was asked */

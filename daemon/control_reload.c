@@ -82,8 +82,11 @@ static void end(struct reload *reload)
     struct control *control = reload->control;
     const bool is_over = reload->is_over;
     reload_free(reload);
-    if (!is_over)
-        begin_next(control);
+    if (is_over)
+        return;
+    begin_next(control);
+    if (!control->reloads)
+        control_ready_begin(control);
 }
 
 static void refuse(struct reload *reload, unsigned status, const char *why, const char *next_step)

@@ -421,6 +421,8 @@ static void on_control_gone(struct monitor *monitor, int status)
 static void on_ready(struct monitor *monitor, const struct ready *ready)
 {
     char text[256];
+    if (monitor->is_reload_due)
+        return; /* of before: control says it again when it has reloaded */
     const bool is_named = message_text_ok(ready->not_up, sizeof(ready->not_up)) && ready->not_up[0] &&
                           port_name_is_valid(ready->not_up);
     snprintf(text, sizeof(text), "%sSTATUS=%u of %u networks up%s%s\n",
@@ -605,6 +607,18 @@ static void on_end_signal(struct monitor *monitor, int signal_number)
     }
 }
 
+/* READY=1 comes again when control has done it. */
+static void tell_reloading(struct monitor *monitor)
+{
+    char text[128];
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    snprintf(text, sizeof(text), "RELOADING=1\nMONOTONIC_USEC=%llu\nSTATUS=reading the configuration again\n",
+             (unsigned long long)now.tv_sec * 1000000 + (unsigned long long)now.tv_nsec / 1000);
+    notify_send(monitor->notify, text);
+    monitor->has_said_ready = false;
+}
+
 /* Control may be between two lives: the next one is told, until one has asked for the file. */
 static void on_hangup(struct monitor *monitor)
 {
@@ -612,6 +626,7 @@ static void on_hangup(struct monitor *monitor)
         return;
     log_info("signal %d: the configuration is read again", SIGHUP);
     monitor->is_reload_due = true;
+    tell_reloading(monitor);
     if (monitor->control.channel)
         channel_send(monitor->control.channel, MSG_RELOAD, 0, NULL, 0, -1);
 }

@@ -1,8 +1,8 @@
 /* daemon/notify.h - tells the service manager how we are: systemd's sd_notify(3), without its library
  *
  * What it hears: READY=1 once every network that was there at the start is up or has said why not; STATUS=
- * with how many are; STOPPING=1; and WATCHDOG=1 in time, where it asked for that. Where nobody asked to be
- * told (NOTIFY_SOCKET is not set; launchd), nothing is sent.
+ * with how many are; RELOADING=1, and READY=1 again; STOPPING=1; and WATCHDOG=1 in time, where it asked for
+ * that. Where nobody asked to be told (NOTIFY_SOCKET is not set; launchd), nothing is sent.
  */
 #ifndef DAEMON_NOTIFY_H
 #define DAEMON_NOTIFY_H

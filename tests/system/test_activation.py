@@ -2,6 +2,7 @@
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -282,6 +283,29 @@ def test_ready_with_a_network_that_says_why_not(make_daemon, folder):
         assert notified.hear() == {"READY": "1", "STATUS": "1 of 2 networks up; not up: broken"}
         assert "no-such-group" in daemon.health("broken")["reason"]
         assert daemon.stop() == 0  # a network that never ran has no counters to add up
+
+
+def test_a_reload_is_told_from_beginning_to_end(make_daemon, folder):
+    daemon = make_daemon()
+    with Notified(str(folder / "notify")) as notified:
+        options = lab_config(daemon)
+        daemon.start(*options, wait=False, env={"NOTIFY_SOCKET": notified.variable})
+        assert notified.hear() == {"READY": "1", "STATUS": "1 of 1 networks up"}
+        for more, status in (([{"name": "two", "mode": "internal"}], "2 of 2 networks up"), ([], "1 of 1 networks up")):
+            lab_config(daemon, *more)
+            before = time.monotonic_ns() // 1000
+            os.kill(daemon.pid, signal.SIGHUP)
+            began = notified.hear()
+            assert began["RELOADING"] == "1" and before <= int(began["MONOTONIC_USEC"]) <= time.monotonic_ns() // 1000
+            assert notified.hear() == {"READY": "1", "STATUS": status}
+        (daemon.folder / "vmswitchd.conf").write_text("{")  # refused: as it was
+        os.kill(daemon.pid, signal.SIGHUP)
+        assert notified.hear()["RELOADING"] == "1"
+        assert notified.hear() == {"READY": "1", "STATUS": "1 of 1 networks up"}
+        lab_config(daemon, {"name": "two", "mode": "internal"})
+        daemon.ask("POST", "/v1/reload", {})  # nobody outside asked: how it is now, and no more
+        assert notified.hear() == {"STATUS": "2 of 2 networks up"}
+        end(daemon)
 
 
 def test_not_ready_where_it_does_not_start(make_daemon, folder):

@@ -78,6 +78,18 @@ def test_the_first_client_starts_it_and_it_says_that_it_is_ready(booted):
 
 
 @needs_boot
+def test_systemctl_reload_waits_until_it_is_done(booted):
+    booted.configure('{"networks": [{"name": "lab", "mode": "internal"}]}')
+    booted.run("systemctl", "start", "vmswitchd.service")
+    pid = booted.show("MainPID")
+    booted.configure('{"networks": [{"name": "lab", "mode": "internal"}, {"name": "two", "mode": "internal"}]}')
+    booted.run("systemctl", "reload", "vmswitchd.service")
+    wait_for(lambda: booted.show("StatusText") == "2 of 2 networks up", 10, "the new status")
+    assert (booted.show("ActiveState"), booted.show("MainPID")) == ("active", pid)
+    assert sorted(booted.client().networks()) == ["lab", "two"]
+
+
+@needs_boot
 def test_a_restart_keeps_sockets_and_networks(booted):
     client = booted.client()
     booted.run("systemctl", "start", "vmswitchd-stream@lab.socket", "vmswitchd.service")
