@@ -114,6 +114,12 @@ class Booted:
         assert not check or done.returncode == 0, f"{command}: {done.stdout}{done.stderr}{self.log()}"
         return done
 
+    def ip(self, *words):
+        """ip(8), which lies in the /usr/sbin that is hidden inside."""
+        done = subprocess.run(["nsenter", "-t", str(self.pid), "-n", "ip", *words], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
     def show(self, prop, unit="vmswitchd.service"):
         return self.run("systemctl", "show", "-P", prop, unit).stdout.strip()
 

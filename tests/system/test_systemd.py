@@ -8,7 +8,7 @@ import pytest
 
 from booted import UNITS, Booted, is_possible
 from switchd import BUILD, IS_SANITIZED, ROOT, wait_for
-from vm import BROADCAST, StreamVm, frame, mac
+from vm import BROADCAST, DatagramVm, StreamVm, frame, mac
 
 CACHE = BUILD / "CMakeCache.txt"
 HAS_DOUBLE = CACHE.exists() and "VMNET_DOUBLE:BOOL=ON" in CACHE.read_text()
@@ -120,7 +120,34 @@ def test_a_tap_can_be_made_in_the_sandbox(booted):
     booted.run("systemctl", "start", "vmswitchd.service")
     client = booted.client()
     client.create("hostnet", mode="host", uplink="tap", ipv4={"gateway": "192.168.77.1", "netmask": "255.255.255.0"})
-    assert "192.168.77.1" in booted.run("cat", "/proc/net/fib_trie").stdout
+    assert "192.168.77.1" in booted.ip("-4", "addr")
+
+
+@needs_boot
+def test_a_datagram_vm_in_tmp_is_answered_from_the_sandbox(booted, folder):
+    """/tmp is the machine's, seen and read only: connecting to a socket there is no writing."""
+    booted.run("systemctl", "start", "vmswitchd.service")
+    client = booted.client()
+    client.create("lab")
+    client.ask("PUT", "/v1/networks/lab/ports/p1", {})
+    with StreamVm(client.runtime / "lab.stream", mac(1)) as a, \
+            DatagramVm(client.runtime / "lab.p1.dgram", mac(2), local=folder / "vm.sock") as b:
+        b.hello()
+        a.expect(frame(BROADCAST, b.address, b"hello"))
+        a.send(frame(b.address, a.address, b"to b"))
+        b.expect(frame(b.address, a.address, b"to b"))
+
+
+@needs_boot
+def test_a_network_is_bridged_in_the_sandbox(booted):
+    booted.ip("link", "add", "br-test", "type", "bridge")
+    booted.ip("link", "set", "br-test", "up")
+    booted.configure('{"networks": [{"name": "office", "mode": "bridged", "interface": "br-test"}], "bridged_interfaces": ["br-test"]}')
+    booted.run("systemctl", "start", "vmswitchd.service")
+    client = booted.client()
+    client.wait_up("office", 20)
+    assert "master br-test" in booted.ip("link")
+    assert "br-test" in [one["name"] for one in client.ask("GET", "/v1/interfaces")["interfaces"]]
 
 
 @needs_boot
