@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # etc/install-deps.sh - installs the packages that are missing, and nothing else
 #
-# usage: etc/install-deps.sh [build] [demo] [test] [check] [perf]      (default: build)
+# usage: etc/install-deps.sh [build] [demo] [test] [check] [package] [perf]      (default: build)
 #
 # build: what compiling needs. demo: QEMU and busybox. test: what tests/run.sh needs. check: the static checks of .ci/run.
-# perf: what perf/run.sh measures with, and the switches it compares with.
+# package: what the stage "package" of .ci/run needs: the shells of the completions, and what looks over sudoers files,
+# Debian packages and the formula. perf: what perf/run.sh measures with, and the switches it compares with.
 # Debian and its relatives use apt-get, with sudo unless root; macOS uses Homebrew, as you. Says what it
 # installs before it does; with everything there it says nothing and needs no privilege.
 set -eu
@@ -12,7 +13,7 @@ set -eu
 say() { printf '%s: %s\n' "$(basename "$0")" "$*"; }
 fail() { say "error: $*" >&2; exit 1; }
 
-case ${1:-} in -h | --help) sed -n '2,9s/^# \{0,1\}//p' "$0"; exit 0 ;; esac
+case ${1:-} in -h | --help) sed -n '2,10s/^# \{0,1\}//p' "$0"; exit 0 ;; esac
 [ $# -gt 0 ] || set -- build
 
 debian_packages() {
@@ -20,8 +21,10 @@ debian_packages() {
     build) echo build-essential cmake ninja-build pkg-config libuv1-dev libjansson-dev libmicrohttpd-dev libslirp-dev libglib2.0-dev \
         libcurl4-openssl-dev libcmocka-dev curl ;;
     demo) echo qemu-system-x86 busybox-static curl ca-certificates ;;
-    test) echo qemu-system-x86 busybox-static curl ca-certificates iproute2 util-linux procps python3 python3-venv python3-yaml systemd ;;
+    test) echo qemu-system-x86 busybox-static curl ca-certificates iproute2 util-linux procps python3 python3-venv python3-yaml systemd \
+        $(command -v go > /dev/null || echo golang-go) ;; # for etc/examples
     check) echo clang libclang-rt-14-dev clang-tidy clang-format cppcheck file llvm shellcheck valgrind strace ;; # the runtime of Debian 12's clang, 14
+    package) echo sudo zsh fish lintian ruby file git dpkg-dev systemd xz-utils ;;
     perf) echo iperf3 iputils-ping iproute2 util-linux ethtool vde2 openvswitch-switch qemu-system-x86 busybox-static curl ca-certificates git \
         python3 python3-venv ;;
     *) fail "unknown set '$1'; see --help" ;;
