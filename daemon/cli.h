@@ -8,6 +8,7 @@
  * cli_tables.c     tables for people
  * cli_run.c        "run": plugs a command in
  * cli_attach.c     attach.sock, for it
+ * cli_complete.c   "complete": what can come next, for the shells
  * cli_socket.c     where the daemon's sockets are
  */
 #ifndef DAEMON_CLI_H
@@ -138,5 +139,9 @@ void cli_print_reload(const json_t *answer);
 /* ---- cli_run.c ---- */
 
 int cli_run(const struct cli *cli);
+
+/* ---- cli_complete.c ---- */
+
+int cli_complete(const struct cli *cli);
 
 #endif

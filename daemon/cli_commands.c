@@ -268,6 +268,8 @@ const struct cli_command cli_commands[] = {
     {"interfaces", "", 0, false, NULL, "list what a network can be bridged to", interfaces},
     {"reload", "", 0, false, reload_options, "read the configuration file again and apply it", reload},
     {"run", "NETWORK", 1, true, run_options, "run a command that is plugged into a network", cli_run},
+    {"complete", "", 0, true, NULL, "print what can come next on a command line, for the shells",
+     cli_complete},
     {"version", "", 0, false, NULL, "print the versions of this program and of the daemon", version},
     {NULL, NULL, 0, false, NULL, NULL, NULL},
 };

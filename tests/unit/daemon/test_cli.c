@@ -536,9 +536,9 @@ static void wrong_usage_is_2_and_asks_nobody(void **state)
     }
 }
 
-static const char *const commands[] = {"networks", "create",  "delete", "ports",  "port add",
-                                       "port set", "detach",  "fdb",    "health", "interfaces",
-                                       "run",      "version", "reload"};
+static const char *const commands[] = {"networks",   "create", "delete",   "ports",  "port add",
+                                       "port set",   "reload", "detach",   "fdb",    "health",
+                                       "interfaces", "run",    "complete", "version"};
 enum { N_COMMANDS = sizeof commands / sizeof commands[0] };
 
 static void every_command_has_help(void **state)
@@ -596,6 +596,53 @@ static void the_manual_page_has_the_commands_and_options_of_help(void **state)
         }
     }
     assert_int_equal(count_lines(page, ".It Fl -"), n_options);
+}
+
+static void expect_complete(const char *words, const char *answer)
+{
+    char line[256];
+
+    snprintf(line, sizeof line, "complete -- %s", words);
+    assert_int_equal(run(line), 0);
+    assert_string_equal(out, answer);
+    assert_string_equal(err, "");
+}
+
+static void what_can_come_next_is_commands_options_and_values(void **state)
+{
+    (void)state;
+    expect_complete("ne", "networks\tlist the networks\n");
+    expect_complete("po", "ports\tlist the ports of a network\nport\tnamed ports\n");
+    expect_complete("port ~", "add\tmake a named port, or set it anew\nset\tchange a port\n");
+    expect_complete("fdb lab --f", "--flush\tforget what was learned instead of printing it\n");
+    expect_complete("fdb lab --js", "--json\tprint the API's JSON unchanged; a problem goes to stderr\n");
+    expect_complete("create x --mode s", "shared\t\n");
+    expect_complete("create x --mode=s", "--mode=shared\t\n");
+    expect_complete("create x --mode = s", "shared\t\n");
+    expect_complete("create x --mode =", "shared\t\nhost\t\nbridged\t\ninternal\t\n");
+    expect_complete("create x --json-body ~", ":files\n");
+    expect_complete("create ~", "");
+    expect_complete("create x --no-dhcp --offload v", "virtio\t\n");
+    expect_complete("run lab ~", "--\tthe command follows\n");
+    expect_complete("run lab -- ls -", ":command\n");
+    expect_complete("nonsense ~", "");
+    expect_complete("port add a b c d e ~", "");
+    expect_complete("create x --nonsense", "");
+}
+
+static void what_can_come_next_knows_the_daemons_names(void **state)
+{
+    (void)state;
+    assert_int_equal(ask_ok("complete -- ports s", "{\"networks\":[{\"name\":\"shared\",\"mode\":\"shared\"},"
+                                                   "{\"name\":\"lab\",\"mode\":\"internal\"},{},7]}"),
+                     0);
+    expect_request("GET /v1/networks", "");
+    assert_string_equal(out, "shared\tshared\n");
+    assert_int_equal(
+        ask_ok("complete -- detach --json lab ~", "{\"ports\":[{\"name\":\"db\",\"state\":\"up\"}]}"), 0);
+    expect_request("GET /v1/networks/lab/ports", "");
+    assert_string_equal(out, "db\tup\n");
+    expect_complete("ports --socket /nonexistent/api.sock ~", ""); /* and no complaint */
 }
 
 static void an_option_names_the_socket_over_the_environment(void **state)
@@ -876,6 +923,8 @@ int main(int argc, char **argv)
         TEST(wrong_usage_is_2_and_asks_nobody),
         TEST(every_command_has_help),
         TEST(the_manual_page_has_the_commands_and_options_of_help),
+        TEST(what_can_come_next_is_commands_options_and_values),
+        TEST(what_can_come_next_knows_the_daemons_names),
         TEST(an_option_names_the_socket_over_the_environment),
         TEST(the_own_folder_is_the_default_socket),
         TEST(a_command_gets_a_stream_on_3),
