@@ -1,0 +1,80 @@
+"""What the documents point to is there, and what they say of the build is so."""
+import re
+import subprocess
+
+import pytest
+
+from switchd import ROOT
+
+
+def documents():
+    listed = subprocess.run(["git", "-c", "safe.directory=*", "ls-files", "--cached", "--others", "--exclude-standard", "*.md"], cwd=ROOT,
+                            capture_output=True, text=True, check=False)
+    found = listed.stdout.split() if listed.returncode == 0 else [str(path.relative_to(ROOT)) for path in ROOT.glob("[!b.]*/**/*.md")]
+    return sorted({*found, "README.md", "CHANGELOG.md"})
+
+
+def without_code(text):
+    return re.sub(r"`[^`\n]*`", "", re.sub(r"^```.*?^```$", "", text, flags=re.M | re.S))
+
+
+def anchors(text):
+    """What GitHub makes of the headings."""
+    return {re.sub(r"[^\w\- ]", "", line.lstrip("# ").lower()).replace(" ", "-") for line in text.splitlines() if line.startswith("#")}
+
+
+@pytest.mark.parametrize("name", documents())
+def test_every_relative_link_resolves(name):
+    text = (ROOT / name).read_text()
+    for target in re.findall(r"\]\(([^)\s]+)\)", without_code(text)):
+        if re.match(r"[a-z]+:", target):
+            continue
+        path, _, anchor = target.partition("#")
+        there = (ROOT / name).parent / path if path else ROOT / name
+        assert there.exists(), f"{name} links to {target}"
+        assert not anchor or anchor in anchors(there.read_text()), f"{name} links to {target}, which has no such heading"
+
+
+@pytest.mark.parametrize("name", documents())
+def test_files_that_are_named_are_there(name):
+    """`etc/...`, `tests/...` and so on in the text are paths of the repository."""
+    text = re.sub(r"^```.*?^```$", "", (ROOT / name).read_text(), flags=re.M | re.S)
+    for path in re.findall(r"`((?:etc|tests|docs|perf|daemon|io|api|switch|\.ci)/[\w./+-]+)`", text):
+        # test_X.py stands for any of them.
+        assert (ROOT / path.rstrip("/")).exists() or "_X." in path, f"{name} names {path}"
+
+
+@pytest.mark.parametrize("name", documents())
+def test_tests_that_are_named_are_there(name):
+    """`test_links.py` is one of tests/, `test_row1_*` are functions of one."""
+    python = list((ROOT / "tests").rglob("test_*.py"))
+    functions = {function for path in python for function in re.findall(r"^def (test_\w+)", path.read_text(), re.M)}
+    for word, end in re.findall(r"`(test_\w+)(\.py|\*)?`", (ROOT / name).read_text()):
+        if end == ".py":
+            assert word in {path.stem for path in python}, f"{name} names {word}.py"
+        else:
+            assert any(function == word or (end and function.startswith(word)) for function in functions), f"{name} names {word}{end}"
+
+
+@pytest.mark.parametrize("name", [name for name in documents() if (ROOT / name).name in ("lima.md", "minikube.md", "colima.md")])
+def test_what_is_switched_over_can_be_switched_back(name):
+    text = (ROOT / name).read_text()
+    layouts = set(re.findall(r"install-dropin\.sh install (\S+)", text))
+    assert layouts
+    for layout in layouts:
+        assert re.search(rf"install-dropin\.sh uninstall {layout}|# or {layout}", text), layout
+
+
+def test_the_dependencies_are_those_of_the_build():
+    text = (ROOT / "docs/dependencies.md").read_text()
+    named = set(re.findall(r"^\| \[([a-z]+)\]", text, re.M))
+    wanted = {{"slirp": "libslirp"}.get(name, name) for name in
+              re.findall(r"^pkg_check_modules\([A-Z]+ (?:REQUIRED )?IMPORTED_TARGET (\S+)\)", (ROOT / "CMakeLists.txt").read_text(), re.M)}
+    assert named == wanted
+
+
+def test_the_readme_names_the_manual_pages_of_the_main_programs():
+    readme = (ROOT / "README.md").read_text()
+    for page in ("vmswitch.1", "vmswitchd.8", "vmswitchd.conf.5"):
+        assert (ROOT / "etc" / page).exists()
+        assert f"etc/{page}" in readme, page
