@@ -621,7 +621,10 @@ static bool check_servable(struct reload *reload, const struct wanted *wanted, c
         before = NULL;
     if (before) /* it has been so since the start */
         return true;
-    snprintf(why, size, "%s: network %s: %s: %s", reload->path, spec->name, error.field + 1, error.rule);
+    /* Of a very long path the sentence's end is left out. */
+    if (snprintf(why, size, "%s: network %s: %s: %s", reload->path, spec->name, error.field + 1, error.rule) <
+        0)
+        *why = 0;
     return false;
 }
 
