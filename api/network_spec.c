@@ -22,7 +22,7 @@ _Static_assert(sizeof(uplink_names) / sizeof(uplink_names[0]) == WANT_N, "a name
 
 /* Rows are modes: what may carry them. */
 static const bool fits[MODE_N][WANT_N] = {
-    [MODE_SHARED] = {[WANT_AUTO] = true, [WANT_USER] = true, [WANT_VMNET] = true},
+    [MODE_SHARED] = {[WANT_AUTO] = true, [WANT_USER] = true, [WANT_TAP] = true, [WANT_VMNET] = true},
     [MODE_HOST] = {[WANT_AUTO] = true, [WANT_TAP] = true, [WANT_VMNET] = true},
     [MODE_BRIDGED] = {[WANT_AUTO] = true, [WANT_TAP] = true, [WANT_VMNET] = true},
     [MODE_INTERNAL] = {[WANT_AUTO] = true, [WANT_NONE] = true},
@@ -204,16 +204,24 @@ static bool is_nat66(const struct network_spec *spec)
     return spec->mode == MODE_SHARED && spec->uplink == WANT_VMNET;
 }
 
-/* libslirp binds an address of the host's; vmnet takes what comes to the Mac, at whatever address. */
+/* The host's kernel does it. */
+static bool is_nat(const struct network_spec *spec)
+{
+    return spec->mode == MODE_SHARED && spec->uplink == WANT_TAP;
+}
+
+/* libslirp and the kernel's NAT have an address of the host's; vmnet takes what comes to the Mac, at whatever
+ * address. */
 static int check_forward_host(const struct network_spec *spec, uint32_t i, const char *field,
                               struct spec_error *error)
 {
     const struct network_forward *forward = &spec->forwards[i];
 
-    if (is_user(spec) && forward->host_ip == 0)
+    if ((is_user(spec) || is_nat(spec)) && forward->host_ip == 0)
         return spec_refuse(error, field,
-                           "must name an address of this host with the uplink \"user\", not 0.0.0.0");
-    if (!is_user(spec) && forward->host_ip != 0)
+                           "must name an address of this host with the uplink \"%s\", not 0.0.0.0",
+                           is_nat(spec) ? "tap" : "user");
+    if (is_nat66(spec) && forward->host_ip != 0)
         return spec_refuse(error, field,
                            "must be \"0.0.0.0:%u\" with the uplink \"vmnet\", which forwards what comes from "
                            "outside to any address of the Mac, and nothing that the Mac itself sends",
@@ -268,10 +276,11 @@ int network_spec_check(const struct network_spec *spec, struct spec_error *ret_e
         return -1;
     if (check_reservations(spec, ret_error) < 0 || network_vmnet_check(spec, ret_error) < 0)
         return -1;
-    if (spec->n_forwards && !is_user(spec) && !is_nat66(spec))
-        return spec_refuse(ret_error, "/forwards",
-                           "must be empty unless the uplink is \"user\" or \"vmnet\" and \"mode\" is "
-                           "\"shared\", which this is not");
+    if (spec->n_forwards && !is_user(spec) && !is_nat66(spec) && !is_nat(spec))
+        return spec_refuse(
+            ret_error, "/forwards",
+            "must be empty unless the uplink is \"user\", \"tap\" or \"vmnet\" and \"mode\" is "
+            "\"shared\", which this is not");
     if (spec->n_forwards && !spec->ipv4.gateway)
         return spec_refuse(ret_error, "/forwards",
                            "must be empty while \"ipv4\" is null: give the network a subnet, so that a "

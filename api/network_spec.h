@@ -28,11 +28,10 @@ enum network_mode { MODE_SHARED, MODE_HOST, MODE_BRIDGED, MODE_INTERNAL, MODE_N 
 enum network_uplink { WANT_AUTO, WANT_NONE, WANT_USER, WANT_TAP, WANT_VMNET, WANT_N };
 
 struct network_forward {
-    bool is_udp;
     uint32_t host_ip; /* 0: every address of the host; "host": "8080" means 127.0.0.1:8080 */
-    uint16_t host_port;
     uint32_t guest_ip;
-    uint16_t guest_port;
+    uint16_t host_port, guest_port;
+    bool is_udp;
 };
 
 /* The guest with this MAC address gets this address over DHCP, and no other guest does. */

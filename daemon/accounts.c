@@ -35,6 +35,21 @@ int accounts_find_service(const char *name, uid_t *ret_uid, gid_t *ret_gid, char
     return 0;
 }
 
+bool accounts_find_dhcp(uid_t *ret_uid, gid_t *ret_gid)
+{
+    const struct passwd *user = getpwnam("dnsmasq");
+    if (!user || user->pw_uid == 0)
+        user = getpwnam("nobody");
+    if (!user || user->pw_uid == 0)
+        return false;
+    const struct passwd found = *user;
+    const struct group *group =
+        getgrnam("nogroup"); /* Debian's dnsmasq has nogroup, whatever else is in it */
+    *ret_uid = found.pw_uid;
+    *ret_gid = found.pw_gid ? found.pw_gid : group ? group->gr_gid : (gid_t)found.pw_uid;
+    return true;
+}
+
 bool accounts_find_group(const char *name, gid_t *ret_gid)
 {
     const struct group *group = getgrnam(name);

@@ -13,6 +13,9 @@
  * that exists. Returns 0, or -ENOENT or -EPERM (root is not a service user) and a sentence. */
 int accounts_find_service(const char *name, uid_t *ret_uid, gid_t *ret_gid, char *ret_why, size_t why_size);
 
+/* Whom a DHCP server runs as: dnsmasq, which its package makes, or else nobody; false if there is neither. */
+bool accounts_find_dhcp(uid_t *ret_uid, gid_t *ret_gid);
+
 /* Returns false if there is no such group. */
 bool accounts_find_group(const char *name, gid_t *ret_gid);
 

@@ -9,7 +9,8 @@
 #include "daemon/spawn.h"
 #include "io/log.h"
 
-static const char *const role_names[ROLE_N] = {"monitor", "control", "network", "uplink", "vmnet", "keeper"};
+static const char *const role_names[ROLE_N] = {"monitor", "control", "network", "uplink",
+                                               "vmnet",   "nat",     "keeper"};
 
 int child_spawn(enum role role, const char *name, uint32_t uid, uint32_t gid, const struct hello *hello,
                 struct channel **ret_channel, pid_t *ret_pid)

@@ -213,6 +213,8 @@ static void start_or_adopt(struct control *control, struct managed *m)
     struct orphan *uplink = take_orphan(control, ROLE_UPLINK, m->spec.name);
     if (!uplink)
         uplink = take_orphan(control, ROLE_VMNET, m->spec.name);
+    if (!uplink)
+        uplink = take_orphan(control, ROLE_NAT, m->spec.name);
     m->is_adopted = network != NULL;
     if (uplink) {
         uplink_adopt(m, uplink);

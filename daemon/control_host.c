@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "daemon/bridges.h"
+#include "daemon/dhcp_server.h"
 #include "daemon/subnet_conflict.h"
 
 static bool refuse_subnet(const struct network_spec *spec, const char *own, struct api_call *call)
@@ -53,5 +54,11 @@ bool control_refuse_host(const struct network_spec *spec, const char *own, struc
 {
     if (spec->mode == MODE_BRIDGED)
         return refuse_interface(spec, call);
+    if (spec->mode == MODE_SHARED && !dhcp_server_program()) {
+        control_reply_problem(
+            call, 422, "shared networks with a TAP need dnsmasq for DHCP and DNS, which is not installed",
+            "/uplink", "install it (Debian: dnsmasq-base), or take \"uplink\": \"user\"");
+        return true;
+    }
     return spec->ipv4.gateway && refuse_subnet(spec, own, call);
 }

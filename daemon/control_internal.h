@@ -6,6 +6,7 @@
  *   control_adopt.c     a network that runs since before this control did
  *   control_networks.c  one network: start, sockets, named ports, crash and restart, stop
  *   control_uplinks.c   its uplink: TAP or process
+ *   control_nat.c       the process beside a TAP that does NAT, DHCP and DNS
  *   control_query.c     snapshots of networks
  *   control_api.c       the API's operations on networks
  *   control_ports.c     the API's operations on ports and addresses
@@ -131,7 +132,7 @@ struct managed {
 
     struct {
         int32_t pid;
-        enum role role; /* of the process: ROLE_UPLINK or ROLE_VMNET */
+        enum role role; /* of the process: ROLE_UPLINK, ROLE_VMNET or ROLE_NAT */
         struct channel_uv *channel;
         bool is_starting, is_ready; /* asked for; has said MSG_UPLINK_READY */
         bool is_wanted;             /* the network waits for it */
@@ -139,8 +140,9 @@ struct managed {
         uint64_t started_ms;
         struct uplink_facts facts;
         char reason[UPLINK_REASON_SIZE]; /* what its process said last */
-        char tap[UPLINK_IFNAME_SIZE]; /* the TAP that the network was given last; "": none since this control
-                                         is there */
+        char tap[UPLINK_IFNAME_SIZE];    /* what the network was given last; "": nothing by this control */
+        uv_timer_t nat_timer;            /* to start NAT again */
+        struct uplink_retry nat_retry;
     } up;
 };
 
@@ -257,6 +259,8 @@ bool control_refuse_host(const struct network_spec *spec, const char *own, struc
 /* control_uplinks.c */
 void uplink_wanted(struct managed *m);
 void uplink_reconfigure(struct managed *m);
+void uplink_start_process(struct managed *m);
+void uplink_report(struct managed *m, enum uplink_state state, const char *reason);
 void uplink_adopt(struct managed *m, struct orphan *orphan);
 void uplink_stop(struct managed *m);
 void uplink_exited(struct managed *m, const struct child_exited *exited);
@@ -265,6 +269,14 @@ void uplink_exited(struct managed *m, const struct child_exited *exited);
 void control_ready_open(struct control *control);
 void control_ready_begin(struct control *control);
 void control_ready_close(struct control *control);
+
+/* control_nat.c */
+bool nat_is_wanted(const struct managed *m);
+void nat_init(struct managed *m);
+void nat_serve(struct managed *m);       /* its network has a TAP: starts it, or tells it */
+void nat_send(struct managed *m);        /* tells it what should be */
+void nat_retry_later(struct managed *m); /* it is gone */
+void nat_adopt(struct managed *m);       /* the network runs: perhaps since before this control did */
 
 /* control_query.c: 'result' is NULL if the network does not run or did not answer. Borrowed until it returns.
  */

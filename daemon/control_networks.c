@@ -60,6 +60,7 @@ struct managed *managed_add(struct control *control, const struct network_spec *
     m->refs = 1; /* the list's */
     uv_timer_init(&control->loop, &m->restart_timer);
     m->restart_timer.data = m;
+    nat_init(m);
     m->next = control->networks;
     control->networks = m;
     control->n_networks++;
@@ -78,10 +79,17 @@ static void on_timer_closed(uv_handle_t *handle)
     free(m);
 }
 
+/* One after the other: the second closes the memory of both. */
+static void on_nat_timer_closed(uv_handle_t *handle)
+{
+    struct managed *m = handle->data;
+    uv_close((uv_handle_t *)&m->restart_timer, on_timer_closed);
+}
+
 void managed_unref(struct managed *m)
 {
     if (--m->refs == 0)
-        uv_close((uv_handle_t *)&m->restart_timer, on_timer_closed);
+        uv_close((uv_handle_t *)&m->up.nat_timer, on_nat_timer_closed);
 }
 
 int managed_save(struct managed *m)
@@ -445,6 +453,7 @@ static void on_started_whole(struct task *task)
     m->is_new = m->has_before = false;
     set_failure(m, "");
     log_info("network %s: runs, pid %d", m->spec.name, (int)m->pid);
+    nat_adopt(m);
     answer_all(m);
 }
 

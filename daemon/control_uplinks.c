@@ -1,4 +1,5 @@
-/* daemon/control_uplinks.c - the uplink of one network: a TAP from the monitor, or a process of its own
+/* daemon/control_uplinks.c - the uplink of one network: a TAP from the monitor, or a process of its own, or
+ * both
  *
  * The network asks (MSG_UPLINK_WANTED) and asks again after a while; here each asking is answered with an fd
  * (MSG_UPLINK) or with the reason why there is none (MSG_UPLINK_REPORT). Nothing is retried here.
@@ -10,7 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static void report(struct managed *m, enum uplink_state state, const char *reason)
+void uplink_report(struct managed *m, enum uplink_state state, const char *reason)
 {
     struct uplink_report message = {.state = state};
     snprintf(message.reason, sizeof(message.reason), "%.*s", (int)sizeof(message.reason) - 1, reason);
@@ -31,13 +32,17 @@ static void on_tap(void *ctx, struct message *answer)
     const struct tap_opened *tap = answer && answer->type == MSG_TAP ? answer->payload : NULL;
     m->up.is_starting = false;
     if (!tap || (!tap->error && answer->fd < 0)) {
-        report(m, UPLINK_DEGRADED, "the monitor did not answer");
+        uplink_report(m, UPLINK_DEGRADED, "the monitor did not answer");
     } else if (tap->error) {
-        report(m, UPLINK_DEGRADED, tap->why);
+        uplink_report(m, UPLINK_DEGRADED, tap->why);
     } else {
         memcpy(m->up.tap, tap->facts.ifname, sizeof(m->up.tap));
         plug(m, UPLINK_TAP, &tap->facts, answer->fd);
         answer->fd = -1;
+        if (nat_is_wanted(m)) {
+            uplink_report(m, UPLINK_STARTING, "");
+            nat_serve(m);
+        }
     }
     managed_unref(m);
 }
@@ -73,7 +78,7 @@ static void give_data(struct managed *m)
     m->up.is_wanted = false;
     int r = channel_pair(fds);
     if (r < 0) {
-        report(m, UPLINK_DEGRADED, uv_strerror(r));
+        uplink_report(m, UPLINK_DEGRADED, uv_strerror(r));
         return;
     }
     m->up.has_data = true;
@@ -81,21 +86,35 @@ static void give_data(struct managed *m)
     plug(m, m->up.role == ROLE_VMNET ? UPLINK_VMNET : UPLINK_USER, &m->up.facts, fds[1]);
 }
 
+/* Says a NAT that was there before this control: now it can be told what should be. */
+static void take_tap_name(struct managed *m)
+{
+    if (m->up.tap[0] || !message_text_ok(m->up.facts.ifname, sizeof(m->up.facts.ifname)))
+        return;
+    memcpy(m->up.tap, m->up.facts.ifname, sizeof(m->up.tap));
+    uplink_reconfigure(m);
+}
+
 static void on_message(void *ctx, struct message *message)
 {
     struct managed *m = ctx;
     if (message->type == MSG_UPLINK_READY) {
         m->up.facts = *(const struct uplink_facts *)message->payload;
+        if (m->up.role == ROLE_NAT) {
+            take_tap_name(m);
+            return;
+        }
         m->up.facts.ifname[0] = 0; /* it has none: not its own to name */
         m->up.is_ready = true;
         if (m->up.is_wanted)
             give_data(m);
     } else if (message->type == MSG_UPLINK_REPORT) {
         const struct uplink_report *from = message->payload;
-        m->up.started_ms = uv_now(&m->control->loop); /* it does something about it */
+        if (m->up.role != ROLE_NAT)
+            m->up.started_ms = uv_now(&m->control->loop); /* it does something about it */
         if ((unsigned)from->state < UPLINK_N_STATES && message_text_ok(from->reason, sizeof(from->reason))) {
             memcpy(m->up.reason, from->reason, sizeof(m->up.reason));
-            report(m, from->state, from->reason);
+            uplink_report(m, from->state, from->reason);
         }
     }
 }
@@ -124,6 +143,13 @@ static void take_channel(struct managed *m, int pid, int *fd)
     uplink_reconfigure(m);
 }
 
+static void fail_start(struct managed *m, const char *why)
+{
+    uplink_report(m, UPLINK_DEGRADED, why);
+    if (m->up.role == ROLE_NAT)
+        nat_retry_later(m); /* a network that has its TAP asks for nothing */
+}
+
 static void on_started(void *ctx, struct message *answer)
 {
     struct managed *m = ctx;
@@ -138,14 +164,14 @@ static void on_started(void *ctx, struct message *answer)
     else if (started && !started->error)
         uplink_stop(m); /* not wanted any more, or no descriptor was left for its channel */
     else
-        report(m, UPLINK_DEGRADED, started ? started->why : "the monitor did not answer");
+        fail_start(m, started ? started->why : "the monitor did not answer");
     managed_unref(m);
 }
 
-static void start_process(struct managed *m)
+void uplink_start_process(struct managed *m)
 {
     struct child_start start = {.uid = m->uid, .gid = m->gid};
-    m->up.role = m->uplink == WANT_VMNET ? ROLE_VMNET : ROLE_UPLINK;
+    m->up.role = m->uplink == WANT_VMNET ? ROLE_VMNET : m->uplink == WANT_TAP ? ROLE_NAT : ROLE_UPLINK;
     m->up.reason[0] = 0;
     child_name(m, &start.child);
     m->up.is_starting = true;
@@ -176,7 +202,7 @@ void uplink_wanted(struct managed *m)
     else if (m->up.is_ready)
         give_data(m);
     else if (is_process && !m->up.channel)
-        start_process(m);
+        uplink_start_process(m);
     else if (is_process && hangs(m))
         uplink_stop(m); /* it hangs; its end is reported, and the network asks again */
 }
@@ -185,7 +211,11 @@ void uplink_reconfigure(struct managed *m)
 {
     struct network_spec spec = m->spec;
     spec.uplink = m->uplink;
-    if (m->up.channel && !m->is_adopted)
+    if (m->is_adopted)
+        return; /* what it was told is not known to be what is wanted: see control_adopt.c */
+    if (m->up.role == ROLE_NAT)
+        nat_send(m);
+    else if (m->up.channel)
         channel_uv_send(m->up.channel, MSG_CONFIGURE, 0, &spec, sizeof(spec), -1);
 }
 
@@ -199,6 +229,7 @@ void uplink_stop(struct managed *m)
 {
     struct child_id child;
     close_channel(m);
+    uv_timer_stop(&m->up.nat_timer);
     if (m->up.role == ROLE_MONITOR)
         return; /* none was ever started */
     child_name(m, &child);
@@ -220,5 +251,7 @@ void uplink_exited(struct managed *m, const struct child_exited *exited)
     log_warn("network %s: uplink: %s", m->spec.name, why);
     /* One that went by itself has said why. */
     if (!had_data)
-        report(m, UPLINK_DEGRADED, m->up.reason[0] && WIFEXITED(status) ? m->up.reason : why);
+        uplink_report(m, UPLINK_DEGRADED, m->up.reason[0] && WIFEXITED(status) ? m->up.reason : why);
+    if (m->up.role == ROLE_NAT)
+        nat_retry_later(m);
 }

@@ -13,6 +13,8 @@
 #include "io/log.h"
 #include "io/sockpath.h"
 
+#define DHCP_ENDING ".dhcp"
+
 enum {
     DYING_MS = 2000,
     DYING_STEP_MS = 20,
@@ -77,6 +79,25 @@ static bool is_ours(const char *name)
            has_ending(name, ".dgram");
 }
 
+/* Removes a folder and the files in it; whatever else is in it stays, and so does the folder then. */
+static void remove_folder(int dir_fd, const char *name)
+{
+    int fd = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
+    if (!dir) {
+        if (fd >= 0)
+            close(fd);
+        return;
+    }
+    const struct dirent *entry;
+    while ((entry = readdir(dir)))
+        if (entry->d_name[0] != '.')
+            unlinkat(fd, entry->d_name, 0);
+    closedir(dir);
+    if (unlinkat(dir_fd, name, AT_REMOVEDIR) < 0)
+        log_warn("%s: could not be removed: %s", name, strerror(errno));
+}
+
 static void remove_staging(int dir_fd, const char *name)
 {
     int fd = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
@@ -134,6 +155,8 @@ int folders_remove_stale(int dir_fd, const char *path, struct activation *activa
     while (r == 0 && (entry = readdir(dir))) {
         if (strncmp(entry->d_name, SOCKPATH_STAGING, strlen(SOCKPATH_STAGING)) == 0)
             remove_staging(dir_fd, entry->d_name);
+        else if (has_ending(entry->d_name, DHCP_ENDING))
+            remove_folder(dir_fd, entry->d_name);
         else if (is_ours(entry->d_name) && !activation_has_file(activation, dir_fd, entry->d_name))
             r = remove_stale_socket(dir_fd, path, entry->d_name, &budget_ms, ret_why, why_size);
     }
@@ -197,4 +220,38 @@ int folders_make_state(const char *path, uid_t uid, gid_t gid, char *ret_why, si
         r = fail(errno, path, strerror(errno), ret_why, why_size);
     close(fd);
     return r;
+}
+
+int folders_make_dhcp(int dir_fd, const char *network, uid_t uid, gid_t gid, char *ret_why, size_t why_size)
+{
+    char name[NETWORK_NAME_SIZE + sizeof(DHCP_ENDING)];
+    struct stat st;
+    snprintf(name, sizeof(name), "%s" DHCP_ENDING, network);
+    if (mkdirat(dir_fd, name, 0700) < 0 && errno != EEXIST)
+        return fail(errno, name, strerror(errno), ret_why, why_size);
+    if (fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISDIR(st.st_mode))
+        return fail(ENOTDIR, name, "is in the way, and is no folder: remove it", ret_why, why_size);
+    if (fchownat(dir_fd, name, uid, gid, AT_SYMLINK_NOFOLLOW) < 0)
+        return fail(errno, name, strerror(errno), ret_why, why_size);
+    return 0;
+}
+
+void folders_remove_dhcp(int dir_fd, const char *network)
+{
+    char name[NETWORK_NAME_SIZE + sizeof(DHCP_ENDING)];
+    if (network) {
+        snprintf(name, sizeof(name), "%s" DHCP_ENDING, network);
+        remove_folder(dir_fd, name);
+        return;
+    }
+    int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
+    const struct dirent *entry;
+    while (dir && (entry = readdir(dir)))
+        if (has_ending(entry->d_name, DHCP_ENDING))
+            remove_folder(dir_fd, entry->d_name);
+    if (dir)
+        closedir(dir);
+    else if (fd >= 0)
+        close(fd);
 }

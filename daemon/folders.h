@@ -26,4 +26,11 @@ int folders_remove_stale(int dir_fd, const char *path, struct activation *activa
  * (if we are root). */
 int folders_make_state(const char *path, uid_t uid, gid_t gid, char *ret_why, size_t why_size);
 
+/* Makes "<network>.dhcp" for a DHCP server that runs as another user: its own, closed to others. One that is
+ * there is kept. Returns 0, or a negative errno and a sentence. */
+int folders_make_dhcp(int dir_fd, const char *network, uid_t uid, gid_t gid, char *ret_why, size_t why_size);
+
+/* Removes it with what is in it; of all networks with NULL. */
+void folders_remove_dhcp(int dir_fd, const char *network);
+
 #endif

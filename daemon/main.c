@@ -50,7 +50,8 @@ static int run_role(const struct options *options)
     struct stat st;
     if (fstat(ROLE_CHANNEL_FD, &st) < 0 || !S_ISSOCK(st.st_mode))
         return complain("--role is for vmswitchd's own use", EXIT_USAGE);
-    if (options->role != ROLE_VMNET && privileges_drop(options->uid, options->gid, why, sizeof(why)) < 0)
+    if (options->role != ROLE_VMNET && options->role != ROLE_NAT &&
+        privileges_drop(options->uid, options->gid, why, sizeof(why)) < 0)
         return complain(why, EXIT_FAILED);
     signal(SIGPIPE, SIG_IGN);
     spawn_restore_name("vmswitchd");
@@ -63,6 +64,8 @@ static int run_role(const struct options *options)
         return network_main(ROLE_CHANNEL_FD);
     case ROLE_VMNET:
         return vmnet_main(ROLE_CHANNEL_FD, options->uid, options->gid);
+    case ROLE_NAT:
+        return nat_main(ROLE_CHANNEL_FD, options->uid, options->gid);
     default:
         return uplink_main(ROLE_CHANNEL_FD);
     }

@@ -21,7 +21,16 @@
 
 enum { MESSAGE_PROTOCOL = 1, MESSAGE_WHY_SIZE = 256, MESSAGE_PATH_SIZE = 512 };
 
-enum role { ROLE_MONITOR, ROLE_CONTROL, ROLE_NETWORK, ROLE_UPLINK, ROLE_VMNET, ROLE_KEEPER, ROLE_N };
+enum role {
+    ROLE_MONITOR,
+    ROLE_CONTROL,
+    ROLE_NETWORK,
+    ROLE_UPLINK,
+    ROLE_VMNET,
+    ROLE_NAT,
+    ROLE_KEEPER,
+    ROLE_N
+};
 
 enum socket_kind { SOCKET_STREAM, SOCKET_DGRAM }; /* <network>[.<port>].stream, .dgram */
 
@@ -45,12 +54,13 @@ struct hello { /* first of all; to control followed by its descriptors, its runn
 /* ---- control -> monitor, and its answers (same id) ---- */
 
 struct child_id {
-    enum role role; /* ROLE_NETWORK, ROLE_UPLINK or ROLE_VMNET */
+    enum role role; /* any but ROLE_MONITOR and ROLE_CONTROL */
     char name[NETWORK_NAME_SIZE];
 };
 struct child_start {
     struct child_id child;
-    uint32_t uid, gid; /* never 0; ignored where the monitor is not root */
+    uint32_t uid, gid; /* never 0; ignored where the monitor is not root, and of ROLE_NAT, whose user is the
+                          monitor's choice */
 };
 struct child_started { /* carries the control end of the child's channel if error is 0 */
     int error;         /* errno */
@@ -167,7 +177,14 @@ struct keep_order { /* first of all, before a client is heard; answered by MSG_B
     int log_level;
 };
 
-/* ---- network, uplink -> control ---- */
+/* ---- control -> nat ---- */
+
+struct nat_order {
+    struct network_spec spec;
+    char tap[NETWORK_IFNAME_SIZE]; /* the TAP with the gateway's address */
+};
+
+/* ---- network, uplink, nat -> control ---- */
 
 enum { DONE_RESTART = 1 }; /* a status of done: only a new process can be so */
 struct done {              /* answers an order */
@@ -235,8 +252,9 @@ struct fdb_page {
     X(SPEC, sizeof(struct network_spec)) /* 'uplink' is resolved */                                          \
     X(UPLINK, sizeof(struct uplink_order))                                                                   \
     X(UPLINK_REPORT, sizeof(struct uplink_report))                                                           \
-    X(UPLINK_WANTED, 0) /* network -> control: open it, or open it again */                                  \
-    X(UPLINK_DATA, 0)   /* control -> uplink: + fd, the other end of the network's */                        \
+    X(UPLINK_WANTED, 0)              /* network -> control: open it, or open it again */                     \
+    X(UPLINK_DATA, 0)                /* control -> uplink: + fd, the other end of the network's */           \
+    X(NAT, sizeof(struct nat_order)) /* control -> nat: what should be; MSG_UPLINK_REPORT answers */         \
     X(UPLINK_READY, sizeof(struct uplink_facts))                                                             \
     X(KEEP, sizeof(struct keep_order)) /* front -> keeper */                                                 \
     X(PUBLISH, 0)                      /* front -> keeper: write the pidfile; answered by MSG_DONE */        \

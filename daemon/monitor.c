@@ -56,6 +56,8 @@ struct monitor {
     struct sockets *sockets;
     struct children children;
     struct allowed_bridges bridges;
+    uid_t dhcp_uid; /* whom DHCP servers run as; 0: nobody */
+    gid_t dhcp_gid;
 
     struct {
         pid_t pid;               /* 0: none runs */
@@ -138,6 +140,8 @@ static int choose_users(struct monitor *monitor, char *why, size_t size)
     int r = hello->is_root ? accounts_find_service(monitor->options->user, &uid, &gid, why, size) : 0;
     hello->service_uid = (uint32_t)uid;
     hello->service_gid = (uint32_t)gid;
+    if (hello->is_root && !accounts_find_dhcp(&monitor->dhcp_uid, &monitor->dhcp_gid))
+        monitor->dhcp_uid = 0;
     hello->has_api_group = hello->is_root && accounts_find_group(ACCOUNTS_API_GROUP, &api_gid);
     hello->api_gid = (uint32_t)api_gid;
     return r;
@@ -294,6 +298,8 @@ static void close_if_open(int fd)
 
 static void tear_down(struct monitor *monitor)
 {
+    if (monitor->lock_fd >= 0)
+        folders_remove_dhcp(monitor->dir_fd, NULL);
     unlink_sockets(monitor);
     if (!monitor->api.is_passed)
         close_if_open(monitor->api.fd);
@@ -513,7 +519,10 @@ static int on_control_message(void *ctx, struct message *message)
     default:
         break;
     }
-    const struct orders orders = {.bridges = &monitor->bridges,
+    const struct orders orders = {.dir_fd = monitor->dir_fd,
+                                  .dhcp_uid = (uint32_t)monitor->dhcp_uid,
+                                  .dhcp_gid = (uint32_t)monitor->dhcp_gid,
+                                  .bridges = &monitor->bridges,
                                   .children = &monitor->children,
                                   .sockets = monitor->sockets,
                                   .is_root = monitor->hello.is_root};
@@ -546,9 +555,16 @@ static void on_child_gone(struct monitor *monitor, pid_t pid, int status)
     if (child.state == CHILD_NONE)
         return;
     if (child.state == CHILD_RUNS && !monitor->is_ending)
-        log_end(child.id.role == ROLE_NETWORK ? "network " : "uplink ", child.id.name, pid, status);
+        log_end(child.id.role == ROLE_NETWORK ? "network "
+                : child.id.role == ROLE_NAT   ? "NAT of "
+                                              : "uplink ",
+                child.id.name, pid, status);
     if (child.id.role == ROLE_NETWORK && monitor->hello.is_root)
         tap_remove_stale();
+    /* Its leases live as long as its network, not as long as a process. */
+    if (child.id.role == ROLE_NAT && child.state == CHILD_ENDS &&
+        !children_find(&monitor->children, ROLE_NAT, child.id.name))
+        folders_remove_dhcp(monitor->dir_fd, child.id.name);
     const struct child_exited exited = {.child = child.id, .pid = (int32_t)pid, .status = (int32_t)status};
     if (monitor->control.channel)
         channel_send(monitor->control.channel, MSG_EXITED, 0, &exited, sizeof(exited), -1);

@@ -14,4 +14,7 @@ typedef bool netlink_fn(void *ctx, struct nlmsghdr *entry);
  * its end, and blocks only in the kernel. Needs no privilege. Returns 0 or a negative errno. */
 int netlink_dump(uint16_t type, uint8_t family, netlink_fn *fn, void *ctx);
 
+/* Asks for something to be done; 'request' has NLM_F_ACK. Returns 0 or the negative errno of the answer. */
+int netlink_ask(const struct nlmsghdr *request);
+
 #endif

@@ -60,3 +60,24 @@ int netlink_dump(uint16_t type, uint8_t family, netlink_fn *fn, void *ctx)
     close(fd);
     return r > 0 ? 0 : r;
 }
+
+int netlink_ask(const struct nlmsghdr *request)
+{
+    struct {
+        struct nlmsghdr header;
+        struct nlmsgerr error;
+        char rest[512]; /* the request again, if it was refused */
+    } answer;
+    int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
+    if (fd < 0)
+        return -errno;
+    int r = send(fd, request, request->nlmsg_len, 0) < 0 ? -errno : 0;
+    ssize_t n = r < 0 ? r : recv(fd, &answer, sizeof(answer), 0);
+    if (r == 0 && n < 0)
+        r = -errno;
+    else if (r == 0 && ((size_t)n < sizeof(answer.header) + sizeof(answer.error) ||
+                        answer.header.nlmsg_type != NLMSG_ERROR))
+        r = -EPROTO;
+    close(fd);
+    return r < 0 ? r : answer.error.error;
+}

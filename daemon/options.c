@@ -109,11 +109,9 @@ static bool parse_id(const char *text, uint32_t *ret_id)
 
 static bool parse_role(const char *text, enum role *ret_role)
 {
-    static const char *const names[ROLE_N] = {[ROLE_CONTROL] = "control",
-                                              [ROLE_NETWORK] = "network",
-                                              [ROLE_UPLINK] = "uplink",
-                                              [ROLE_VMNET] = "vmnet",
-                                              [ROLE_KEEPER] = "keeper"};
+    static const char *const names[ROLE_N] = {
+        [ROLE_CONTROL] = "control", [ROLE_NETWORK] = "network", [ROLE_UPLINK] = "uplink",
+        [ROLE_VMNET] = "vmnet",     [ROLE_NAT] = "nat",         [ROLE_KEEPER] = "keeper"};
     for (int i = 0; i < ROLE_N; i++) {
         if (names[i] && strcmp(text, names[i]) == 0) {
             *ret_role = (enum role)i;

@@ -8,6 +8,8 @@
 #include <unistd.h>
 
 #include "daemon/accounts.h"
+#include "daemon/folders.h"
+#include "daemon/privileges.h"
 #include "daemon/roles.h"
 #include "daemon/tap.h"
 #include "io/log.h"
@@ -26,7 +28,8 @@ static bool port_ok(const char port[PORT_NAME_SIZE])
 static bool child_id_ok(const struct child_id *id)
 {
     const bool is_known = id->role == ROLE_NETWORK || id->role == ROLE_UPLINK ||
-                          (id->role == ROLE_VMNET && vmnet_role_exists());
+                          (id->role == ROLE_VMNET && vmnet_role_exists()) ||
+                          (id->role == ROLE_NAT && nat_role_exists());
     return is_known && name_ok(id->name);
 }
 
@@ -44,18 +47,42 @@ static int refuse(char *why, size_t size, const char *reason, int error)
 
 /* ---- processes ---- */
 
-static int start(const struct orders *orders, const struct child_start *request, struct child_started *answer,
+/* NAT's user is neither the network's owner, who could signal it, nor control's: a DHCP server reads what
+ * guests send. */
+static int prepare_nat(const struct orders *orders, struct child_start *start, char *why, size_t size)
+{
+    if (!orders->is_root)
+        return refuse(why, size, "NAT needs a vmswitchd that was started as root", EPERM);
+    if (!privileges_can_nat())
+        return refuse(why, size,
+                      "NAT needs CAP_NET_ADMIN and CAP_NET_BIND_SERVICE, which the service's sandbox has "
+                      "not: see nat.conf in docs/linux.md",
+                      EPERM);
+    if (!orders->dhcp_uid)
+        return refuse(why, size, "there is no user dnsmasq or nobody for the DHCP server to run as", ENOENT);
+    start->uid = orders->dhcp_uid;
+    start->gid = orders->dhcp_gid;
+    return folders_make_dhcp(orders->dir_fd, start->child.name, orders->dhcp_uid, orders->dhcp_gid, why,
+                             size);
+}
+
+static int start(const struct orders *orders, const struct child_start *asked, struct child_started *answer,
                  int *ret_fd)
 {
     struct child *child;
+    struct child_start checked = *asked, *request = &checked;
     if (!child_id_ok(&request->child))
         return refuse(answer->why, sizeof(answer->why), "no such role or name", EINVAL);
+    int r =
+        request->child.role == ROLE_NAT ? prepare_nat(orders, request, answer->why, sizeof(answer->why)) : 0;
+    if (r < 0)
+        return r;
     if (!id_ok(orders, request->uid) || !id_ok(orders, request->gid))
         return refuse(answer->why, sizeof(answer->why), "a network does not run as root", EPERM);
     child = children_find(orders->children, request->child.role, request->child.name);
     if (child && child->state == CHILD_RUNS && child->uid != request->uid)
         return refuse(answer->why, sizeof(answer->why), "it runs as another user; stop it first", EBUSY);
-    int r = children_start(orders->children, request, &child, answer->why, sizeof(answer->why));
+    r = children_start(orders->children, request, &child, answer->why, sizeof(answer->why));
     if (r < 0)
         return r;
     r = child_connect_control(child);

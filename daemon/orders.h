@@ -24,6 +24,8 @@ struct orders { /* what they act on */
     struct allowed_bridges *bridges;
     struct children *children;
     struct sockets *sockets;
+    int dir_fd;                  /* the runtime folder */
+    uint32_t dhcp_uid, dhcp_gid; /* whom ROLE_NAT runs as; 0: there is nobody for it */
     bool is_root;
 };
 

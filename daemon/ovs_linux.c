@@ -134,7 +134,9 @@ void ovs_remove_stale(void)
 {
     const char *const find[] = {"--no-wait", "--bare", "--columns=name", "find", "Interface", MARK, NULL};
     char output[OUTPUT_SIZE];
-    if (!may_have_ports || run(find, output, sizeof(output)) != 0)
+    /* Where it does not run there is nobody to tell. */
+    if (!may_have_ports || access("/var/run/openvswitch/db.sock", F_OK) < 0 ||
+        run(find, output, sizeof(output)) != 0)
         return;
     may_have_ports = false;
     char *rest = NULL;

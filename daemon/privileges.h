@@ -2,6 +2,7 @@
 #ifndef DAEMON_PRIVILEGES_H
 #define DAEMON_PRIVILEGES_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -10,5 +11,16 @@
  * negative errno with a sentence in 'ret_why': the process must not go on then, some of it may have been
  * done. */
 int privileges_drop(uint32_t uid, uint32_t gid, char *ret_why, size_t why_size);
+
+/* Linux. The same for the role nat, which keeps two: to change the rules of its host's network
+ * (CAP_NET_ADMIN), and to let a server have ports below 1024 (CAP_NET_BIND_SERVICE). */
+int privileges_drop_to_nat(uint32_t uid, uint32_t gid, char *ret_why, size_t why_size);
+
+/* Whether this process, which is root, can have a role nat: a service's sandbox may have taken what that
+ * keeps. */
+bool privileges_can_nat(void);
+
+/* Linux. In a process of the role nat that is about to execute its server: hands both on. Returns 0 or -1. */
+int privileges_hand_on(void);
 
 #endif

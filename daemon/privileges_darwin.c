@@ -36,3 +36,8 @@ int privileges_drop(uint32_t uid, uint32_t gid, char *ret_why, size_t why_size)
         return fail("they can be had again", ret_why, why_size);
     return 0;
 }
+
+bool privileges_can_nat(void)
+{
+    return false;
+}

@@ -47,30 +47,50 @@ static struct __user_cap_header_struct cap_header(void)
     return (struct __user_cap_header_struct){.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
 }
 
-static int drop_capabilities(void)
+/* Each capability used here is below 32: one word says which to keep. */
+enum {
+    KEEP_NONE = 0,
+    KEEP_NAT = 1 << CAP_NET_ADMIN | 1 << CAP_NET_BIND_SERVICE,
+};
+
+static int set_capabilities(uint32_t keep)
 {
     struct __user_cap_header_struct header = cap_header();
-    const struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = {{0, 0, 0}};
+    const struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = {
+        {.effective = keep, .permitted = keep, .inheritable = keep}};
     if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0)
         return -1;
-    return (int)syscall(SYS_capset, &header, none);
+    return (int)syscall(SYS_capset, &header, data);
 }
 
-static bool has_capability(void)
+/* Adds to what is inherited, and leaves the rest. */
+static int set_inheritable(uint32_t keep)
+{
+    struct __user_cap_header_struct header = cap_header();
+    struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3];
+    if (syscall(SYS_capget, &header, data) < 0)
+        return -1;
+    data[0].inheritable |= keep;
+    return (int)syscall(SYS_capset, &header, data);
+}
+
+/* Beside those kept. */
+static bool has_capability(uint32_t keep)
 {
     struct __user_cap_header_struct header = cap_header();
     struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3];
     if (syscall(SYS_capget, &header, data) < 0)
         return true;
     for (int i = 0; i < _LINUX_CAPABILITY_U32S_3; i++) {
-        if (data[i].effective || data[i].permitted || data[i].inheritable)
+        const uint32_t allowed = i == 0 ? keep : 0;
+        if ((data[i].effective | data[i].permitted | data[i].inheritable) & ~allowed)
             return true;
     }
     return false;
 }
 
 /* True if something privileged still works. */
-static bool can_regain(uid_t uid, gid_t gid)
+static bool can_regain(uid_t uid, gid_t gid, uint32_t keep)
 {
     uid_t real_uid, effective_uid, saved_uid;
     gid_t real_gid, effective_gid, saved_gid;
@@ -80,10 +100,11 @@ static bool can_regain(uid_t uid, gid_t gid)
     if (real_uid != uid || effective_uid != uid || saved_uid != uid || real_gid != gid ||
         effective_gid != gid || saved_gid != gid)
         return true;
-    return has_capability() || setuid(0) == 0 || seteuid(0) == 0 || setgid(0) == 0 || setgroups(0, NULL) == 0;
+    return has_capability(keep) || setuid(0) == 0 || seteuid(0) == 0 || setgid(0) == 0 ||
+           setgroups(0, NULL) == 0;
 }
 
-int privileges_drop(uint32_t uid, uint32_t gid, char *ret_why, size_t why_size)
+static int drop(uint32_t uid, uint32_t gid, uint32_t keep, char *ret_why, size_t why_size)
 {
     bool is_root = geteuid() == 0 || getuid() == 0;
     errno = 0;
@@ -91,7 +112,13 @@ int privileges_drop(uint32_t uid, uint32_t gid, char *ret_why, size_t why_size)
         errno = EINVAL;
         return fail("no other user was named", ret_why, why_size);
     }
-    /* The bounding set while we still may, the rest after the uid, which takes the capabilities along. */
+    /* Else those that are to be kept went with the uid. */
+    if (keep && prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0)
+        return fail("keepcaps", ret_why, why_size);
+    /* The bounding set while we still may, the rest after the uid, which takes the capabilities along. What
+     * is to be inherited must be so before that, and has no other effect. */
+    if (is_root && keep && set_inheritable(keep) < 0)
+        return fail("inheritable", ret_why, why_size);
     if (is_root && drop_bounding_set() < 0)
         return fail("capability bounding set", ret_why, why_size);
     if (is_root && setgroups(0, NULL) < 0)
@@ -100,7 +127,7 @@ int privileges_drop(uint32_t uid, uint32_t gid, char *ret_why, size_t why_size)
         return fail("setresgid", ret_why, why_size);
     if (is_root && setresuid(uid, uid, uid) < 0)
         return fail("setresuid", ret_why, why_size);
-    if (drop_capabilities() < 0)
+    if (set_capabilities(keep) < 0)
         return fail("capset", ret_why, why_size);
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
         return fail("no_new_privs", ret_why, why_size);
@@ -108,7 +135,31 @@ int privileges_drop(uint32_t uid, uint32_t gid, char *ret_why, size_t why_size)
     if (prctl(PR_SET_DUMPABLE, IS_DUMPABLE, 0, 0, 0) < 0)
         return fail("dumpable", ret_why, why_size);
     errno = 0;
-    if (can_regain(is_root ? uid : getuid(), is_root ? gid : getgid()))
+    if (can_regain(is_root ? uid : getuid(), is_root ? gid : getgid(), keep))
         return fail("they can be had again", ret_why, why_size);
     return 0;
+}
+
+int privileges_drop(uint32_t uid, uint32_t gid, char *ret_why, size_t why_size)
+{
+    return drop(uid, gid, KEEP_NONE, ret_why, why_size);
+}
+
+int privileges_drop_to_nat(uint32_t uid, uint32_t gid, char *ret_why, size_t why_size)
+{
+    return drop(uid, gid, KEEP_NAT, ret_why, why_size);
+}
+
+bool privileges_can_nat(void)
+{
+    return prctl(PR_CAPBSET_READ, CAP_NET_ADMIN, 0, 0, 0) == 1 &&
+           prctl(PR_CAPBSET_READ, CAP_NET_BIND_SERVICE, 0, 0, 0) == 1;
+}
+
+int privileges_hand_on(void)
+{
+    if (set_capabilities(KEEP_NAT) < 0 ||
+        prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_NET_ADMIN, 0, 0) < 0)
+        return -1;
+    return prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_NET_BIND_SERVICE, 0, 0);
 }

@@ -1,9 +1,9 @@
-/* daemon/roles.h - one executable, five roles
+/* daemon/roles.h - one executable, six roles
  *
  * vmswitchd starts as the monitor, which starts the others by posix_spawn of itself as
  *   vmswitchd --role=network --name=shared --uid=U --gid=G      (descriptor 3: the channel to the monitor)
  * main() drops privileges for good before a role's main runs, but for vmnet's, which does so when the
- * interface has started. Each returns an exit code.
+ * interface has started, and nat's, which keeps two capabilities. Each returns an exit code.
  */
 #ifndef DAEMON_ROLES_H
 #define DAEMON_ROLES_H
@@ -25,7 +25,9 @@ int control_main(int channel_fd);
 int network_main(int channel_fd);
 int uplink_main(int channel_fd);
 int vmnet_main(int channel_fd, uint32_t uid, uint32_t gid);
+int nat_main(int channel_fd, uint32_t uid, uint32_t gid);
 /* On this system. */
 bool vmnet_role_exists(void);
+bool nat_role_exists(void);
 
 #endif

@@ -6,6 +6,8 @@
 
 #include "daemon/message.h"
 
+#define TAP_PREFIX "vmsw" /* a number follows */
+
 /* Makes an interface vmswN that was not there before, gives it the address, if nothing that this host reaches
  * has it, or puts it into the bridge, and sets it up. It is gone when the last copy of the descriptor is
  * closed (from an Open vSwitch bridge: daemon/ovs.h). Needs CAP_NET_ADMIN. Returns the descriptor

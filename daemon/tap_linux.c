@@ -21,7 +21,7 @@
 #include "switch/mac.h"
 
 /* The kernel puts the first free number in, so the name is one that nobody had. */
-static const char name_pattern[] = "vmsw%d";
+static const char name_pattern[] = TAP_PREFIX "%d";
 
 /* Not in the headers of Debian 12, whose backported kernels know them. */
 enum { TAP_F_USO4 = 0x20, TAP_F_USO6 = 0x40 };
@@ -126,8 +126,8 @@ static int check_bridge(int inet, const struct tap_request *request, char *why, 
  */
 static void keep_host_silent(const char *tap)
 {
-    sysctl_set("ipv6", tap, "disable_ipv6", "1"); /* not there in a kernel without IPv6 */
-    sysctl_set("ipv4", tap, "arp_ignore", "8");
+    sysctl_have_no_ipv6(tap); /* which a kernel without IPv6 refuses */
+    sysctl_ignore_arp(tap);
 }
 
 static int enter_bridge(int inet, const struct tap_request *request, const char *tap, char *why, size_t size)

@@ -151,6 +151,31 @@ def test_a_network_is_bridged_in_the_sandbox(booted):
 
 
 @needs_boot
+def test_nat_by_the_kernel_in_the_sandbox(folder):
+    """The unit alone says what is missing; with nat.conf it is all there."""
+    program = shutil.which("dnsmasq", path="/usr/sbin:/usr/bin")
+    if not program or not shutil.which("nft"):
+        pytest.skip("nftables or dnsmasq is not installed")
+    booted = Booted(folder)
+    with booted:
+        shutil.copy(program, f"/proc/{booted.pid}/root/usr/sbin/dnsmasq")
+        booted.run("sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward")
+        booted.configure('{"networks": [{"name": "nat", "mode": "shared", "uplink": "tap"}]}')
+        booted.run("systemctl", "start", "vmswitchd.service")
+        client = booted.client()
+        wait_for(lambda: "nat.conf" in (client.health("nat").get("reason") or ""), 10, "the way out being named")
+        booted.drop_in("nat.conf", (SYSTEMD / "nat.conf").read_text())
+        booted.run("systemctl", "daemon-reload")
+        booted.run("systemctl", "restart", "vmswitchd.service")
+        client.wait_up("nat", 20)
+        # Inside, /usr/sbin is empty but for ours.
+        tables = ["nsenter", "-t", str(booted.pid), "-n", "nft", "list", "tables"]
+        assert "vmswitch-nat" in subprocess.run(tables, capture_output=True, text=True, check=True).stdout
+        booted.run("systemctl", "stop", "vmswitchd.service")
+        assert "vmswitch-nat" not in subprocess.run(tables, capture_output=True, text=True, check=True).stdout
+
+
+@needs_boot
 def test_a_wrong_configuration_is_not_tried_again(booted):
     booted.configure("{")
     assert booted.run("systemctl", "start", "vmswitchd.service", check=False).returncode != 0

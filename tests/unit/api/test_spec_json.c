@@ -283,7 +283,7 @@ static void pairs_that_make_no_sense_are_named(void **state)
     (void)state;
     assert_senseless("{\"mode\": \"internal\", \"uplink\": \"tap\"}", "/uplink");
     assert_senseless("{\"mode\": \"internal\", \"uplink\": \"user\"}", "/uplink");
-    assert_senseless("{\"mode\": \"shared\", \"uplink\": \"tap\"}", "/uplink");
+    assert_taken("{\"mode\": \"shared\", \"uplink\": \"tap\"}");
     assert_senseless("{\"mode\": \"shared\", \"uplink\": \"none\"}", "/uplink");
     assert_senseless("{\"mode\": \"host\", \"uplink\": \"user\"}", "/uplink");
     assert_senseless("{\"mode\": \"shared\", \"uplink\": \"vmnet\"}", "/uplink");

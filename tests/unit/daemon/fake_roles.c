@@ -193,3 +193,15 @@ int vmnet_main(int channel, uint32_t uid, uint32_t gid)
     (void)gid;
     return network_main(channel);
 }
+
+bool nat_role_exists(void)
+{
+    return true;
+}
+
+int nat_main(int channel, uint32_t uid, uint32_t gid)
+{
+    (void)uid;
+    (void)gid;
+    return network_main(channel);
+}

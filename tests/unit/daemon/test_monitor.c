@@ -8,6 +8,7 @@
 #include <linux/sockios.h>
 #include <net/if.h>
 #include <poll.h>
+#include <pwd.h>
 #include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -449,7 +450,8 @@ static void random_requests_do_no_harm(void **state)
         struct stat st;
         assert_int_equal(lstat(rig_path(&rig, entry->d_name), &st), 0);
         assert_true(S_ISSOCK(st.st_mode) || entry->d_name[0] == '.' ||
-                    strcmp(entry->d_name, "vmswitchd.lock") == 0);
+                    strcmp(entry->d_name, "vmswitchd.lock") == 0 ||
+                    (S_ISDIR(st.st_mode) && strstr(entry->d_name, ".dhcp")));
     }
     closedir(dir);
 }
@@ -620,6 +622,47 @@ static void only_bridges_that_were_named_first_can_be_had(void **state)
     desk_close(&desk);
     desk_open(&desk, &rig);
     desk_drop(desk_hear(&desk, MSG_BEGIN, 0));
+}
+
+/* Its user is the monitor's choice, and so is its folder. */
+static void nat_runs_as_a_user_of_its_own(void **state)
+{
+    (void)state;
+    pid_t pid = 0;
+    struct stat st;
+    if (!is_root()) {
+        assert_int_equal(desk_start(&desk, ROLE_NAT, "one", NULL, NULL), EPERM);
+        return;
+    }
+    assert_int_equal(desk_start(&desk, ROLE_NAT, "one", &pid, NULL), 0);
+    const struct passwd *user = getpwnam("dnsmasq");
+    if (!user)
+        user = getpwnam("nobody");
+    assert_non_null(user);
+    assert_int_equal(lstat(rig_path(&rig, "one.dhcp"), &st), 0);
+    assert_true(S_ISDIR(st.st_mode));
+    assert_int_equal(st.st_mode & 07777, 0700);
+    assert_int_equal(st.st_uid, user->pw_uid);
+    assert_int_equal(desk_start(&desk, ROLE_NAT, "../one", NULL, NULL), EINVAL);
+
+    /* It stays for the next process, and goes with the network. */
+    kill(pid, SIGKILL);
+    assert_true(desk_exited(&desk, pid) >= 0);
+    assert_int_equal(lstat(rig_path(&rig, "one.dhcp"), &st), 0);
+    assert_int_equal(desk_start(&desk, ROLE_NAT, "one", &pid, NULL), 0);
+    desk_stop(&desk, ROLE_NAT, "one");
+    assert_true(desk_exited(&desk, pid) >= 0);
+    assert_int_equal(lstat(rig_path(&rig, "one.dhcp"), &st), -1);
+}
+
+static void a_folder_in_the_way_of_nat_is_said(void **state)
+{
+    (void)state;
+    if (!is_root())
+        skip();
+    assert_int_equal(symlink("/etc", rig_path(&rig, "one.dhcp")), 0);
+    assert_int_equal(desk_start(&desk, ROLE_NAT, "one", NULL, NULL), ENOTDIR);
+    assert_int_equal(unlink(rig_path(&rig, "one.dhcp")), 0);
 }
 
 /* ---- the end ---- */
@@ -962,6 +1005,8 @@ int main(void)
         ON_DAEMON(a_killed_control_comes_back_and_adopts),
         ON_DAEMON(taps_are_new_and_ours),
         ON_DAEMON(only_bridges_that_were_named_first_can_be_had),
+        ON_DAEMON(nat_runs_as_a_user_of_its_own),
+        ON_DAEMON(a_folder_in_the_way_of_nat_is_said),
         ON_DAEMON(sigterm_removes_everything_within_a_second),
         ON_DAEMON(a_second_sigterm_is_immediate),
         ON_DAEMON(nobody_outlives_a_killed_monitor),

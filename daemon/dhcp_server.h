@@ -1,0 +1,63 @@
+/* daemon/dhcp_server.h - one network's dnsmasq: started, watched, started again (Linux)
+ *
+ * How it works
+ *   The program gets its files from the network's own folder, <runtime>/<network>.dhcp, and of all privileges
+ * the right to have ports below 1024. It ends with us, however we end. One that ends by itself is started
+ * again after a back-off (io/uplink.h), which is a failure until it has lived for DHCP_SETTLED_MS.
+ */
+#ifndef DAEMON_DHCP_SERVER_H
+#define DAEMON_DHCP_SERVER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "api/network_spec.h"
+#include "daemon/dhcp_config.h"
+#include "daemon/message.h"
+
+enum { DHCP_SETTLED_MS = 250, LEASES_BYTES_MAX = 8 * 1024 * 1024 };
+
+/* All zero but for 'folder': not started. */
+struct dhcp_server {
+    char folder[MESSAGE_PATH_SIZE + NETWORK_NAME_SIZE + 8];
+    bool is_wanted;
+    char config[DHCP_CONFIG_SIZE], hosts[DHCP_HOSTS_SIZE];
+    int pid; /* 0: does not run */
+    int pidfd;
+    uint64_t started_ms;
+    uint64_t due_ms; /* when to start it, or when it has settled; 0: nothing is due */
+    struct uplink_retry retry;
+    char failure[UPLINK_REASON_SIZE];
+};
+
+/* The path of the program, NULL if it is not installed. */
+const char *dhcp_server_program(void);
+
+/* Makes it serve 'spec' on 'tap': starts it, tells it what has changed, or starts it anew, as is needed; anew
+ * in every case if 'is_new_tap'. */
+void dhcp_server_configure(struct dhcp_server *server, const struct network_spec *spec, const char *tap,
+                           bool is_new_tap, uint64_t now_ms);
+
+/* To wait for with POLLIN; -1: it does not run. */
+int dhcp_server_fd(const struct dhcp_server *server);
+
+/* It may have ended. */
+void dhcp_server_reap(struct dhcp_server *server, uint64_t now_ms);
+
+/* Does what is due. Returns how long until the next time, in ms, or -1. */
+int64_t dhcp_server_work(struct dhcp_server *server, uint64_t now_ms);
+
+/* UPLINK_UP, UPLINK_STARTING, or UPLINK_DEGRADED with a reason. */
+enum uplink_state dhcp_server_state(const struct dhcp_server *server, char reason[UPLINK_REASON_SIZE]);
+
+/* The text of its leases, to be freed; NULL: there are none, or they are more than LEASES_BYTES_MAX. */
+char *dhcp_server_read_leases(const struct dhcp_server *server);
+
+/* Starts it anew without the leases of these addresses. Returns how many there were. */
+unsigned dhcp_server_drop_leases(struct dhcp_server *server, const uint32_t *addresses, unsigned n,
+                                 uint64_t now_ms);
+
+/* Ends it, and waits until it has. */
+void dhcp_server_stop(struct dhcp_server *server);
+
+#endif

@@ -1,0 +1,241 @@
+#include "daemon/dhcp_server.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/pidfd.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "daemon/dhcp_leases.h"
+#include "daemon/privileges.h"
+#include "io/log.h"
+
+enum { PATH_SIZE = MESSAGE_PATH_SIZE + 96, CHILD_FAILED = 127 };
+
+const char *dhcp_server_program(void)
+{
+    static const char *const places[] = {"/usr/sbin/dnsmasq", "/usr/local/sbin/dnsmasq", "/usr/bin/dnsmasq"};
+    for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++)
+        if (access(places[i], X_OK) == 0)
+            return places[i];
+    return NULL;
+}
+
+/* ---- its files ---- */
+
+static int write_file(const struct dhcp_server *server, const char *name, const char *text)
+{
+    char path[PATH_SIZE], whole[PATH_SIZE];
+    const size_t len = strlen(text);
+    snprintf(path, sizeof(path), "%s/%s.new", server->folder, name);
+    snprintf(whole, sizeof(whole), "%s/%s", server->folder, name);
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return -errno;
+    const ssize_t n = write(fd, text, len);
+    int r = n < 0 ? -errno : (size_t)n < len ? -ENOSPC : 0;
+    close(fd);
+    return r < 0 ? r : rename(path, whole) < 0 ? -errno : 0;
+}
+
+/* ---- its process ---- */
+
+static void retry_later(struct dhcp_server *server, uint64_t now_ms)
+{
+    const uint64_t was_up_ms = server->started_ms ? now_ms - server->started_ms : 0;
+    server->due_ms = now_ms + uplink_retry_next(&server->retry, was_up_ms);
+}
+
+/* In the new process, which has one thread and nothing to lose: what posix_spawn() has no words for. */
+static _Noreturn void become(const struct dhcp_server *server, const char *program, pid_t parent)
+{
+    char config[PATH_SIZE], leases[PATH_SIZE], hosts[PATH_SIZE];
+    char name[] = "dnsmasq", foreground[] = "--keep-in-foreground",
+         no_pid[] = "--pid-file=", log[] = "--log-facility=-", path[] = "PATH=/usr/sbin:/usr/bin:/sbin:/bin";
+    char *const argv[] = {name, foreground, no_pid, log, config, leases, hosts, NULL};
+    char *const environment[] = {path, NULL};
+    sigset_t none;
+    snprintf(config, sizeof(config), "--conf-file=%s/dnsmasq.conf", server->folder);
+    snprintf(leases, sizeof(leases), "--dhcp-leasefile=%s/leases", server->folder);
+    snprintf(hosts, sizeof(hosts), "--dhcp-hostsfile=%s/hosts", server->folder);
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    for (int number = 1; number < NSIG; number++)
+        signal(number, SIG_DFL);
+    int null = open("/dev/null", O_RDWR);
+    if (null < 0 || dup2(null, 0) < 0 || dup2(2, 1) < 0 || close_range(3, ~0U, 0) < 0 || setpgid(0, 0) < 0 ||
+        privileges_hand_on() < 0 || prctl(PR_SET_PDEATHSIG, SIGTERM, 0, 0, 0) < 0 || getppid() != parent)
+        _exit(CHILD_FAILED);
+    execve(program, argv, environment);
+    _exit(CHILD_FAILED);
+}
+
+static int spawn(struct dhcp_server *server, const char *program)
+{
+    const pid_t parent = getpid();
+    const pid_t pid = fork();
+    if (pid < 0)
+        return -errno;
+    if (pid == 0)
+        become(server, program, parent);
+    server->pid = pid;
+    server->pidfd = pidfd_open(pid, 0);
+    if (server->pidfd >= 0)
+        return 0;
+    const int error = errno;
+    kill(pid, SIGKILL);
+    waitpid(pid, NULL, 0);
+    server->pid = 0;
+    return -error;
+}
+
+static void start(struct dhcp_server *server, uint64_t now_ms)
+{
+    const char *program = dhcp_server_program();
+    int r = program ? write_file(server, "dnsmasq.conf", server->config) : 0;
+    r = r < 0 ? r : program ? write_file(server, "hosts", server->hosts) : 0;
+    r = r < 0 ? r : program ? spawn(server, program) : -ENOENT;
+    if (r == 0) {
+        server->started_ms = now_ms;
+        server->due_ms = now_ms + DHCP_SETTLED_MS;
+        return;
+    }
+    if (program)
+        snprintf(server->failure, sizeof(server->failure), "DHCP and DNS: cannot start %s: %s", program,
+                 strerror(-r));
+    else
+        snprintf(
+            server->failure, sizeof(server->failure),
+            "DHCP and DNS: dnsmasq is not installed: install dnsmasq-base, or take \"uplink\": \"user\"");
+    server->started_ms = 0;
+    retry_later(server, now_ms);
+}
+
+void dhcp_server_stop(struct dhcp_server *server)
+{
+    server->is_wanted = false;
+    server->due_ms = 0;
+    if (!server->pid)
+        return;
+    kill(-server->pid,
+         SIGKILL); /* and those it has for DNS over TCP; it keeps nothing that is not on its disk */
+    kill(server->pid, SIGKILL); /* if it had no group of its own yet */
+    while (waitpid(server->pid, NULL, 0) < 0 && errno == EINTR)
+        ;
+    close(server->pidfd);
+    server->pid = 0;
+}
+
+char *dhcp_server_read_leases(const struct dhcp_server *server)
+{
+    char path[PATH_SIZE];
+    struct stat st;
+    ssize_t n = -1;
+    snprintf(path, sizeof(path), "%s/leases", server->folder);
+    int fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0)
+        return NULL;
+    char *text =
+        fstat(fd, &st) == 0 && st.st_size <= LEASES_BYTES_MAX ? malloc((size_t)st.st_size + 1) : NULL;
+    if (text)
+        n = read(fd, text, (size_t)st.st_size);
+    close(fd);
+    if (n < 0) {
+        free(text);
+        return NULL;
+    }
+    text[n] = '\0';
+    return text;
+}
+
+unsigned dhcp_server_drop_leases(struct dhcp_server *server, const uint32_t *addresses, unsigned n,
+                                 uint64_t now_ms)
+{
+    unsigned n_removed = 0;
+    dhcp_server_stop(server); /* or it would write its own again */
+    char *text = dhcp_server_read_leases(server);
+    if (text) {
+        n_removed = dhcp_leases_remove(text, addresses, n);
+        if (write_file(server, "leases", text) < 0)
+            n_removed = 0;
+        free(text);
+    }
+    server->is_wanted = true;
+    start(server, now_ms);
+    return n_removed;
+}
+
+void dhcp_server_configure(struct dhcp_server *server, const struct network_spec *spec, const char *tap,
+                           bool is_new_tap, uint64_t now_ms)
+{
+    char config[DHCP_CONFIG_SIZE], hosts[DHCP_HOSTS_SIZE];
+    if (dhcp_config_write(spec, tap, config, sizeof(config)) < 0 ||
+        dhcp_config_write_hosts(spec, hosts, sizeof(hosts)) < 0)
+        return; /* cannot be: the sizes are those of the largest */
+    const bool is_same = !is_new_tap && server->is_wanted && strcmp(config, server->config) == 0;
+    const bool has_same_hosts = strcmp(hosts, server->hosts) == 0;
+    memcpy(server->config, config, sizeof(config));
+    memcpy(server->hosts, hosts, sizeof(hosts));
+    if (is_same && has_same_hosts)
+        return;
+    if (is_same && server->pid && write_file(server, "hosts", hosts) == 0) {
+        kill(server->pid, SIGHUP); /* it reads its hosts again */
+        return;
+    }
+    dhcp_server_stop(server);
+    server->is_wanted = true;
+    server->failure[0] = '\0';
+    start(server, now_ms);
+}
+
+int dhcp_server_fd(const struct dhcp_server *server)
+{
+    return server->pid ? server->pidfd : -1;
+}
+
+void dhcp_server_reap(struct dhcp_server *server, uint64_t now_ms)
+{
+    int status = 0;
+    if (!server->pid || waitpid(server->pid, &status, WNOHANG) != server->pid)
+        return;
+    close(server->pidfd);
+    kill(-server->pid, SIGKILL); /* what it left */
+    server->pid = 0;
+    if (WIFSIGNALED(status))
+        snprintf(server->failure, sizeof(server->failure),
+                 "DHCP and DNS: dnsmasq died (%s); it is started again", strsignal(WTERMSIG(status)));
+    else
+        snprintf(server->failure, sizeof(server->failure),
+                 "DHCP and DNS: dnsmasq ended (exit code %d), the log says why; it is started again",
+                 WEXITSTATUS(status));
+    retry_later(server, now_ms);
+}
+
+int64_t dhcp_server_work(struct dhcp_server *server, uint64_t now_ms)
+{
+    if (server->due_ms && server->due_ms <= now_ms) {
+        server->due_ms = 0;
+        if (server->pid)
+            server->failure[0] = '\0'; /* it has settled */
+        else if (server->is_wanted)
+            start(server, now_ms);
+    }
+    if (!server->due_ms)
+        return -1;
+    return server->due_ms > now_ms ? (int64_t)(server->due_ms - now_ms) : 0;
+}
+
+enum uplink_state dhcp_server_state(const struct dhcp_server *server, char reason[UPLINK_REASON_SIZE])
+{
+    if (server->failure[0]) {
+        memcpy(reason, server->failure, UPLINK_REASON_SIZE);
+        return UPLINK_DEGRADED;
+    }
+    return server->pid && !server->due_ms ? UPLINK_UP : UPLINK_STARTING;
+}

@@ -1,0 +1,547 @@
+"""Shared networks by the host's kernel (Linux, root): NAT by nftables, DHCP and DNS by dnsmasq, forwards, and no trace afterwards."""
+import ctypes
+import ipaddress
+import itertools
+import json
+import os
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from guest import Guest, on_stream
+from switchd import processes, status_of, wait_for
+from vm import BROADCAST, StreamVm, mac, raw
+
+pytestmark = pytest.mark.root
+_number = itertools.count()
+SUBNET = {"gateway": "192.168.105.1", "netmask": "255.255.255.0", "dhcp_end": "192.168.105.254"}
+OPEN = {"mode": "0666"}
+
+
+def run(*words, check=True, **more):
+    return subprocess.run(words, check=check, capture_output=True, text=True, **more)
+
+
+def tables():
+    return run("nft", "list", "tables").stdout
+
+
+def dnsmasqs():
+    """Those that run in this namespace."""
+    found = {}
+    ours = os.readlink("/proc/self/ns/net")
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            if (path / "comm").read_text().strip() == "dnsmasq" and os.readlink(path / "ns/net") == ours:
+                found[int(path.name)] = (path / "cmdline").read_text().split("\0")
+        except OSError:
+            continue
+    return found
+
+
+@pytest.fixture(autouse=True)
+def needs_tools():
+    if not all(map(shutil.which, ("nft", "dnsmasq"))):
+        pytest.skip("nftables or dnsmasq is not installed (etc/install-deps.sh test has them)")
+
+
+@pytest.fixture
+def forwarding():
+    path = Path("/proc/sys/net/ipv4/ip_forward")
+    before = path.read_text()
+    path.write_text("1")
+    yield
+    path.write_text(before)
+
+
+class World:
+    """A namespace behind the host, 203.0.113.9, that knows nothing of the networks; it has an HTTP server of who asks."""
+
+    code = ("import socketserver\n"
+            "class H(socketserver.BaseRequestHandler):\n"
+            "    def handle(self):\n"
+            "        self.request.recv(999)\n"
+            "        self.request.sendall(b'HTTP/1.0 200 OK\\r\\n\\r\\n' + self.client_address[0].encode() + b'\\n')\n"
+            "socketserver.TCPServer.allow_reuse_address = True\n"
+            "s = socketserver.ThreadingTCPServer(('203.0.113.9', 80), H)\n"
+            "print('ready', flush=True)\n"
+            "s.serve_forever()\n")
+
+    def __init__(self):
+        number = f"{os.getpid() % 10000}x{next(_number)}"
+        self.name, self.here = f"vmsw-world-{number}", f"tw{number}"
+        self.holder = subprocess.Popen(["unshare", "--net", "sh", "-c", "echo ready; exec sleep infinity"], stdout=subprocess.PIPE, text=True)
+        assert self.holder.stdout.readline() == "ready\n"
+        run("ip", "link", "add", self.here, "type", "veth", "peer", "name", "eth0", "netns", str(self.holder.pid))
+        run("ip", "addr", "add", "203.0.113.1/24", "dev", self.here)
+        run("ip", "link", "set", self.here, "up")
+        self.inside("ip", "addr", "add", "203.0.113.9/24", "dev", "eth0")
+        self.inside("ip", "link", "set", "eth0", "up")
+        self.inside("ip", "link", "set", "lo", "up")
+        self.server = subprocess.Popen([*self.prefix(), "python3", "-c", self.code], stdout=subprocess.PIPE, text=True)
+        assert self.server.stdout.readline() == "ready\n"
+
+    def prefix(self):
+        return ["nsenter", f"--net=/proc/{self.holder.pid}/ns/net"]
+
+    def inside(self, *words, **more):
+        return run(*self.prefix(), *words, **more)
+
+    def close(self):
+        for process in (self.server, self.holder):
+            process.kill()
+            process.wait()
+        run("ip", "link", "del", self.here, check=False)
+
+
+@pytest.fixture
+def world(forwarding):
+    made = World()
+    yield made
+    made.close()
+
+
+# ---- a pretend VM that does DHCP ----
+
+def checksum(data):
+    if len(data) % 2:
+        data += b"\0"
+    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return ~total & 0xFFFF
+
+
+def dhcp_frame(vm, kind, xid, *, asked=None, server=None):
+    options = bytes([53, 1, kind])
+    if asked:
+        options += bytes([50, 4]) + asked
+    if server:
+        options += bytes([54, 4]) + server
+    body = struct.pack("!BBBBIHH", 1, 1, 6, 0, xid, 0, 0) + bytes(16) + raw(vm.address) + bytes(10 + 192)
+    body += bytes.fromhex("63825363") + options + b"\xff"
+    udp = struct.pack("!HHHH", 68, 67, 8 + len(body), 0) + body
+    head = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(udp), 0, 0, 64, 17, 0, bytes(4), b"\xff" * 4)
+    head = head[:10] + struct.pack("!H", checksum(head)) + head[12:]
+    return raw(BROADCAST) + raw(vm.address) + b"\x08\x00" + head + udp
+
+
+def dhcp_answer(vm, xid, kind, seconds):
+    """(address, server) of the answer of that kind; None if none comes in time; False if it was refused."""
+    deadline = time.monotonic() + seconds
+    while (left := deadline - time.monotonic()) > 0:
+        one = vm.receive(left)
+        if one is None or one[12:14] != b"\x08\x00" or one[23] != 17 or one[36:38] != b"\0\x44":
+            continue
+        body = one[42:]
+        if struct.unpack("!I", body[4:8])[0] != xid:
+            continue
+        options, at = {}, 240
+        while at < len(body) and body[at] != 255:
+            options[body[at]] = body[at + 2:at + 2 + body[at + 1]]
+            at += 2 + body[at + 1]
+        if options.get(53) == b"\x06":
+            return False
+        if options.get(53) == bytes([kind]):
+            return body[16:20], options.get(54)
+    return None
+
+
+def lease(vm, seconds=10):
+    """An address by DHCP, as text; None if there is none."""
+    deadline = time.monotonic() + seconds
+    xid = next(_number) + 0x5000
+    while time.monotonic() < deadline:
+        vm.send(dhcp_frame(vm, 1, xid))
+        offer = dhcp_answer(vm, xid, 2, 2)
+        if not offer:
+            continue
+        vm.send(dhcp_frame(vm, 3, xid, asked=offer[0], server=offer[1]))
+        ack = dhcp_answer(vm, xid, 5, 2)
+        if ack:
+            return str(ipaddress.ip_address(ack[0]))
+    return None
+
+
+def start(daemon, **networks):
+    """A daemon with shared networks by TAP in its configuration: name -> more fields."""
+    path = daemon.folder / "vmswitchd.conf"
+    path.write_text(json.dumps({"networks": [{"name": name, "mode": "shared", "uplink": "tap", "sockets": OPEN, **more} for name, more in networks.items()]}))
+    daemon.start("--config", str(path))
+    return daemon
+
+
+def tap_of(daemon, network):
+    return daemon.network(network)["uplink"]["interface"]
+
+
+def test_a_vm_gets_a_lease_and_the_gateway_answers(make_daemon, forwarding):
+    made = start(make_daemon(), lab={})
+    made.wait_up("lab")
+    with StreamVm(made.path("lab.stream"), mac(1)) as vm:
+        address = lease(vm)
+        assert address and ipaddress.ip_address(address) in ipaddress.ip_network("192.168.105.0/24")
+        assert address != "192.168.105.1"
+        again = lease(vm)
+        assert again == address
+
+
+@pytest.mark.guest
+def test_two_guests_reach_each_other_the_gateway_and_the_world(make_daemon, world):
+    made = start(make_daemon())
+    made.ask("PUT", "/v1/networks/lab", spec := {"mode": "shared", "uplink": "tap", "sockets": OPEN})
+    made.wait_up("lab")
+    with Guest(on_stream(made.path("lab.stream"))) as one, Guest(on_stream(made.path("lab.stream"))) as two:
+        addresses = [one.ready().dhcp(), two.ready().dhcp()]
+        assert len(set(addresses)) == 2
+        one.ping(addresses[1])
+        one.ping("192.168.105.1")
+        two.ping("203.0.113.9")
+        # Who comes is the host: the world has no way back to the guests' subnet.
+        assert one.run("wget -q -O - http://203.0.113.9/") == (0, "203.0.113.1")
+        assert two.run("echo hello from two > /www/index.html; httpd -p 8080 -h /www")[0] == 0
+        forwards = [{"proto": "tcp", "host": host, "guest": f"{addresses[1]}:8080"} for host in ("127.0.0.1:8081", "203.0.113.1:8082")]
+        before = made.network("lab")["pid"]
+        made.ask("PUT", "/v1/networks/lab", {**spec, "forwards": forwards})
+        wait_for(lambda: fetch("127.0.0.1", 8081) == "hello from two", 20, "the forward of the loopback")
+        assert fetch("203.0.113.1", 8082) == "hello from two"
+        assert world.inside(*CURL, "http://203.0.113.1:8082/").stdout.strip() == "hello from two"
+        assert one.run("wget -q -O - http://203.0.113.1:8082/") == (0, "hello from two"), "a guest at the host's forward to another"
+        assert world.inside(*CURL, "http://203.0.113.1:8081/", check=False).returncode != 0, "the loopback's forward is not the world's"
+        made.ask("PUT", "/v1/networks/lab", spec)
+        wait_for(lambda: fetch("127.0.0.1", 8081) is None, 10, "the forward being gone")
+        assert world.inside(*CURL, "http://203.0.113.1:8082/", check=False).returncode != 0
+        assert made.network("lab")["pid"] == before, "the network was not started anew for that"
+        one.ping(addresses[1])
+
+
+CURL = ("curl", "-s", "--max-time", "3")
+
+
+def fetch(host, port):
+    answer = run(*CURL, f"http://{host}:{port}/", check=False)
+    return answer.stdout.strip() if answer.returncode == 0 else None
+
+
+def test_a_reserved_address_is_its_guests_alone(make_daemon, forwarding):
+    reservations = [{"mac": mac(7), "address": "192.168.105.77"}]
+    made = start(make_daemon(), lab={"ipv4": {**SUBNET, "reservations": reservations}})
+    made.wait_up("lab")
+    with StreamVm(made.path("lab.stream"), mac(7)) as vm, StreamVm(made.path("lab.stream"), mac(8)) as other:
+        assert lease(vm) == "192.168.105.77"
+        assert lease(other) not in (None, "192.168.105.77")
+
+
+def test_a_subnet_that_the_host_has_is_refused_and_named(make_daemon, world):
+    made = start(make_daemon())
+    run("ip", "route", "add", "10.55.0.0/16", "via", "203.0.113.9")
+    before = run("ip", "-o", "addr").stdout, run("ip", "route").stdout, tables()
+    answer = made.request("PUT", "/v1/networks/lab", {"mode": "shared", "uplink": "tap", "ipv4": {"gateway": "10.55.7.1"}})
+    assert answer.status == 409 and answer.json["field"] == "/ipv4", answer
+    assert "10.55.0.0/16" in answer.json["detail"] and world.here in answer.json["detail"], answer
+    assert (run("ip", "-o", "addr").stdout, run("ip", "route").stdout, tables()) == before
+    assert made.networks() == []
+
+
+def test_a_configured_network_waits_until_its_subnet_is_free(make_daemon, world):
+    run("ip", "route", "add", "192.168.105.128/25", "via", "203.0.113.9")
+    made = start(make_daemon(), lab={})
+    wait_for(lambda: made.health("lab").get("state") == "degraded", what="degraded")
+    assert "192.168.105.128/25" in made.health("lab")["reason"]
+    assert "vmswitch" not in tables() and not dnsmasqs()
+    run("ip", "route", "del", "192.168.105.128/25")
+    made.wait_up("lab", 20)
+
+
+def arp_reply_of(vm, address, sender):
+    """Answers the host's ARP for 'sender'; True once it has asked."""
+    del address
+    deadline = time.monotonic() + 3
+    while (one := vm.receive(max(0.0, deadline - time.monotonic()))) is not None:
+        if one[12:14] == b"\x08\x06" and one[38:42] == ipaddress.ip_address(sender).packed:
+            vm.send(one[6:12] + raw(vm.address) + bytes.fromhex("08060001080006040002") + raw(vm.address) + one[38:42] + one[22:28] + one[28:32])
+            return True
+    return False
+
+
+def test_two_networks_at_once_are_apart(make_daemon, world):
+    other = {"gateway": "192.168.107.1", "netmask": "255.255.255.0", "dhcp_end": "192.168.107.99"}
+    made = start(make_daemon(), one={}, two={"ipv4": other})
+    made.wait_up("one")
+    made.wait_up("two")
+    assert tap_of(made, "one") != tap_of(made, "two") and len(dnsmasqs()) == 2
+    assert "vmswitch-one" in tables() and "vmswitch-two" in tables()
+    with StreamVm(made.path("one.stream"), mac(1)) as a, StreamVm(made.path("two.stream"), mac(2)) as b:
+        one, two = lease(a), lease(b)
+        assert one.startswith("192.168.105.") and two.startswith("192.168.107.")
+        gateway = json.loads(run("ip", "-j", "link", "show", tap_of(made, "one")).stdout)[0]["address"]
+        # From a to b by the host: the filter drops it, though the host forwards.
+        a.send(ip_frame(a, gateway, one, two))
+        assert not arp_reply_of(b, "192.168.107.1", two)
+        # And to the world it goes.
+        assert reaches_world(world, a, gateway, one)
+        assert not reaches_world(world, a, gateway, "192.168.107.200"), "a source of another subnet"
+    made.ask("GET", "/v1/health")
+
+
+def ip_frame(vm, to, source, destination, payload=b"spoken", port=4711):
+    udp = struct.pack("!HHHH", 4000, port, 8 + len(payload), 0) + payload
+    head = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(udp), 0, 0, 64, 17, 0, ipaddress.ip_address(source).packed, ipaddress.ip_address(destination).packed)
+    head = head[:10] + struct.pack("!H", checksum(head)) + head[12:]
+    return (raw(to) + raw(vm.address) + b"\x08\x00" + head + udp).ljust(60, b"\0")
+
+
+def reaches_world(world, vm, gateway, source):
+    """Whether the world hears a datagram with that source, from the host's address."""
+    code = ("import socket\ns = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\ns.bind(('203.0.113.9', 4711))\ns.settimeout(2)\nprint('ready', flush=True)\n"
+            "try:\n    print(s.recvfrom(99)[1][0])\nexcept TimeoutError:\n    print('none')\n")
+    with subprocess.Popen([*world.prefix(), "python3", "-c", code], stdout=subprocess.PIPE, text=True) as listener:
+        assert listener.stdout.readline() == "ready\n"
+        vm.send(ip_frame(vm, gateway, source, "203.0.113.9"))
+        heard = listener.stdout.readline().strip()
+    assert heard in ("none", "203.0.113.1"), heard
+    return heard != "none"
+
+
+def test_a_guest_cannot_reach_the_hosts_loopback(make_daemon, forwarding):
+    """Though a forward on 127.0.0.1 works: no interface lets loopback addresses through for it."""
+    made = start(make_daemon(), lab={"forwards": [{"proto": "udp", "host": "127.0.0.1:4712", "guest": "192.168.105.9:9"}]})
+    made.wait_up("lab")
+    tap = tap_of(made, "lab")
+    assert Path(f"/proc/sys/net/ipv4/conf/{tap}/route_localnet").read_text().strip() == "0"
+    gateway = json.loads(run("ip", "-j", "link", "show", tap).stdout)[0]["address"]
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server, StreamVm(made.path("lab.stream"), mac(1)) as vm:
+        server.bind(("127.0.0.1", 4711))
+        server.settimeout(1)
+        vm.send(ip_frame(vm, gateway, "192.168.105.50", "127.0.0.1"))
+        vm.send(ip_frame(vm, gateway, "127.0.0.1", "192.168.105.1"))
+        with pytest.raises(TimeoutError):
+            server.recv(99)
+
+
+def test_udp_is_forwarded_there_and_back(make_daemon, forwarding):
+    made = start(make_daemon(), lab={"forwards": [{"proto": "udp", "host": "127.0.0.1:4713", "guest": "192.168.105.9:99"}]})
+    made.wait_up("lab")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client, StreamVm(made.path("lab.stream"), mac(9)) as vm:
+        client.connect(("127.0.0.1", 4713))
+        client.settimeout(5)
+        vm.hello()
+        client.send(b"there")
+        assert arp_reply_of(vm, "192.168.105.1", "192.168.105.9")
+        deadline = time.monotonic() + 5
+        while True:
+            one = vm.receive(max(0.0, deadline - time.monotonic()))
+            assert one is not None
+            if one[12:14] == b"\x08\x00" and one[42:47] == b"there":
+                break
+        assert one[26:30] == ipaddress.ip_address("192.168.105.1").packed, "it seems to come from the gateway"
+        answer = bytearray(ip_frame(vm, one[6:12].hex(":"), "192.168.105.9", "192.168.105.1", b"and back", struct.unpack("!H", one[34:36])[0]))
+        answer[34:36] = struct.pack("!H", 99)
+        vm.send(bytes(answer))
+        assert client.recv(99) == b"and back"
+
+
+def test_a_port_in_use_is_said_and_tried_again(make_daemon, forwarding):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        made = start(make_daemon(), lab={"forwards": [{"proto": "tcp", "host": f"127.0.0.1:{port}", "guest": "192.168.105.9:80"}]})
+        wait_for(lambda: made.health("lab").get("state") == "degraded", what="degraded")
+        assert f"forward tcp 127.0.0.1:{port}" in made.health("lab")["reason"]
+        assert str(port) not in run("nft", "list", "table", "ip", "vmswitch-lab").stdout, "nobody's port is taken from them"
+        with StreamVm(made.path("lab.stream"), mac(1)) as vm:
+            assert lease(vm), "the rest works"
+    made.wait_up("lab", 10)
+    assert str(port) in run("nft", "list", "table", "ip", "vmswitch-lab").stdout
+
+
+def test_a_host_that_does_not_forward_is_told_how(make_daemon):
+    path = Path("/proc/sys/net/ipv4/ip_forward")
+    before = path.read_text()
+    path.write_text("0")
+    try:
+        made = start(make_daemon(), lab={})
+        wait_for(lambda: made.health("lab").get("state") == "degraded", what="degraded")
+        assert "net.ipv4.ip_forward=1" in made.health("lab")["reason"]
+        assert path.read_text().strip() == "0", "it is the administrator's"
+        with StreamVm(made.path("lab.stream"), mac(1)) as vm:
+            assert lease(vm), "guests have addresses and the host"
+        path.write_text("1")
+        made.wait_up("lab", 10)
+    finally:
+        path.write_text(before)
+
+
+# ---- who dies ----
+
+def nothing_is_left(tap):
+    wait_for(lambda: not dnsmasqs(), 3, "the end of dnsmasq")
+    wait_for(lambda: "vmswitch" not in tables(), 3, "the rules being gone")
+    assert run("ip", "link", "show", tap, check=False).returncode != 0
+
+
+def test_sigterm_leaves_nothing(make_daemon, forwarding):
+    made = start(make_daemon(), lab={})
+    made.wait_up("lab")
+    tap = tap_of(made, "lab")
+    with StreamVm(made.path("lab.stream"), mac(1)) as vm:
+        assert lease(vm)
+    assert made.stop() == 0
+    assert not dnsmasqs() and "vmswitch" not in tables()
+    nothing_is_left(tap)
+
+
+def test_a_deleted_network_leaves_nothing(make_daemon, forwarding):
+    made = start(make_daemon())
+    made.create("lab", mode="shared", uplink="tap")
+    tap = tap_of(made, "lab")
+    made.ask("DELETE", "/v1/networks/lab")
+    nothing_is_left(tap)
+    wait_for(lambda: not (made.runtime / "lab.dhcp").exists(), 3, "its folder being gone")
+    made.create("lab", mode="shared", uplink="tap")
+
+
+def test_kill_9_leaves_no_rule_and_no_process_and_the_next_start_is_as_any(make_daemon, forwarding):
+    made = start(make_daemon(), lab={})
+    made.wait_up("lab")
+    tap = tap_of(made, "lab")
+    run("nft", "add", "table", "ip", "theirs")
+    made.kill()
+    nothing_is_left(tap)
+    assert "theirs" in tables()
+    made.start("--config", str(made.folder / "vmswitchd.conf"))
+    made.wait_up("lab")
+    with StreamVm(made.path("lab.stream"), mac(1)) as vm:
+        assert lease(vm)
+    run("nft", "delete", "table", "ip", "theirs")
+
+
+def test_a_dead_dnsmasq_is_seen_and_replaced(make_daemon, forwarding):
+    made = start(make_daemon(), lab={})
+    made.wait_up("lab")
+    with StreamVm(made.path("lab.stream"), mac(1)) as vm:
+        address = lease(vm)
+        victim, = dnsmasqs()
+        os.kill(victim, signal.SIGKILL)
+        wait_for(lambda: "dnsmasq died" in (made.health("lab").get("reason") or ""), what="its death being told")
+        made.wait_up("lab")
+        assert list(dnsmasqs()) != [victim]
+        assert lease(vm) == address
+
+
+def test_a_dead_helper_is_replaced_and_the_tap_stays(make_daemon, world):
+    made = start(make_daemon(), lab={})
+    made.wait_up("lab")
+    tap, pid = tap_of(made, "lab"), made.network("lab")["uplink"]["pid"]
+    index = Path(f"/sys/class/net/{tap}/ifindex").exists() and run("ip", "-j", "link", "show", tap).stdout
+    with StreamVm(made.path("lab.stream"), mac(1)) as vm:
+        address = lease(vm)
+        os.kill(pid, signal.SIGKILL)
+        wait_for(lambda: made.network("lab")["uplink"]["pid"] not in (pid, None, 0), what="another helper")
+        made.wait_up("lab")
+        assert tap_of(made, "lab") == tap and len(dnsmasqs()) == 1
+        assert run("ip", "-j", "link", "show", tap).stdout == index or not index
+        assert lease(vm) == address
+        gateway = json.loads(run("ip", "-j", "link", "show", tap).stdout)[0]["address"]
+        assert reaches_world(world, vm, gateway, address)
+
+
+def test_a_crashed_network_gets_a_new_tap_with_everything(make_daemon, forwarding):
+    made = start(make_daemon(), lab={})
+    made.wait_up("lab")
+    os.kill(made.network("lab")["pid"], signal.SIGKILL)
+    wait_for(lambda: made.health("lab").get("state") != "up", what="the crash being seen")
+    made.wait_up("lab")
+    with StreamVm(made.path("lab.stream"), mac(1)) as vm:
+        assert lease(vm)
+    assert len(dnsmasqs()) == 1
+
+
+def test_a_dead_control_takes_nothing_with_it(make_daemon, forwarding):
+    made = start(make_daemon(), lab={})
+    made.wait_up("lab")
+    tap, before = tap_of(made, "lab"), dnsmasqs()
+    children = made.children()
+    os.kill(children["control"], signal.SIGKILL)
+    wait_for(made.is_ready_again, what="another control")
+    made.wait_up("lab")
+    assert made.children()["nat lab"] == children["nat lab"] and dnsmasqs() == before and tap_of(made, "lab") == tap
+    # Known to the new one: it dies, and is replaced.
+    os.kill(children["nat lab"], signal.SIGKILL)
+    wait_for(lambda: made.children().get("nat lab") not in (None, children["nat lab"]), what="another helper")
+    made.wait_up("lab")
+
+
+# ---- privilege ----
+
+def test_S08_helper_and_server_have_two_capabilities_and_no_root(make_daemon, forwarding):
+    made = start(make_daemon(), lab={})
+    made.wait_up("lab")
+    server, = dnsmasqs()
+    for pid in (made.children()["nat lab"], server):
+        status = status_of(pid)
+        assert "0" not in {*status["Uid"].split(), *status["Gid"].split(), *status["Groups"].split()}, status
+        assert status["NoNewPrivs"] == "1"
+        assert int(status["CapEff"], 16) & ~(1 << 10 | 1 << 12) == 0, status
+        assert int(status["CapBnd"], 16) == 0, status
+        assert status["Uid"].split()[0] != status_of(made.children()["network lab"])["Uid"].split()[0]
+    owner = (made.runtime / "lab.dhcp").stat()
+    assert owner.st_mode & 0o777 == 0o700 and str(owner.st_uid) == status_of(server)["Uid"].split()[0]
+
+
+def test_an_ordinary_user_is_told_what_works_without_root(user_daemon):
+    answer = user_daemon.request("PUT", "/v1/networks/lab", {"mode": "shared", "uplink": "tap"})
+    assert answer.status == 422 and '"user"' in answer.json["detail"] and "root" in answer.json["detail"], answer
+
+
+def test_nobody_else_can_change_the_rules(make_daemon, forwarding):
+    """A firewall that is loaded anew (flush ruleset) leaves them."""
+    made = start(make_daemon(), lab={})
+    made.wait_up("lab")
+    rules = run("nft", "list", "table", "ip", "vmswitch-lab").stdout
+    run("nft", "flush", "ruleset", check=False)
+    assert run("nft", "list", "table", "ip", "vmswitch-lab").stdout == rules
+
+
+def test_300_short_lived_guests_exhaust_nothing(make_daemon, forwarding):
+    """A /24 has 253 addresses. A guest that stays keeps its own."""
+    made = start(make_daemon(), lab={})
+    made.wait_up("lab")
+
+    def descriptors(pid):
+        return len(os.listdir(f"/proc/{pid}/fd"))
+
+    pids = [made.network("lab")["pid"], made.children()["nat lab"], made.children()["control"], made.pid]
+    before = [descriptors(pid) for pid in pids]
+    with StreamVm(made.path("lab.stream"), mac(1, 0x77)) as stays:
+        kept = lease(stays)
+        stop = threading.Event()
+        answering = threading.Thread(target=answer_arp, args=(stays, kept, stop))
+        answering.start()
+        try:
+            for index in range(300):
+                with StreamVm(made.path("lab.stream"), mac(index, 0x66)) as vm:
+                    address = lease(vm, 20)
+                    assert address and address != kept, f"guest {index}"
+        finally:
+            stop.set()
+            answering.join()
+        assert lease(stays) == kept
+    made.wait_up("lab")
+    assert len(dnsmasqs()) == 1
+    wait_for(lambda: [descriptors(pid) for pid in pids] == before, 5, "no descriptor more than before")
+    assert len((made.runtime / "lab.dhcp" / "leases").read_text().splitlines()) <= 253
+    assert "given back" in made.log()
+
+
+def answer_arp(vm, address, stop):
+    while not stop.is_set():
+        one = vm.receive(0.2)
+        if one and one[12:14] == b"\x08\x06" and one[38:42] == ipaddress.ip_address(address).packed:
+            vm.send(one[6:12] + raw(vm.address) + bytes.fromhex("08060001080006040002") + raw(vm.address) + one[38:42] + one[22:28] + one[28:32])
