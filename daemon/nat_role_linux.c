@@ -271,6 +271,10 @@ static int on_monitor_message(void *ctx, struct message *message)
     struct nat_role *role = ctx;
     if (message->type == MSG_HELLO)
         return hear_hello(role, message->payload);
+    if (message->type == MSG_LOG_LEVEL) {
+        log_set_level((enum log_level)((const struct log_order *)message->payload)->level);
+        return 0;
+    }
     if (message->type == MSG_CONTROL && role->name[0] && message->fd >= 0)
         return take_control(role, message);
     return -EBADMSG;
