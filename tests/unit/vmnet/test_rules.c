@@ -133,17 +133,17 @@ static void all_of_them_can_be_changed_at_once(void **state)
 {
     struct vmnet_rule first[VMNET_RULES_MAX], then[VMNET_RULES_MAX];
     (void)state;
-    for (uint16_t i = 0; i < VMNET_RULES_MAX; i++) {
+    for (int i = 0; i < VMNET_RULES_MAX; i++) {
         first[i] = rule_of((uint16_t)(1 + i), 1);
         then[i] = rule_of((uint16_t)(100 + i), 1);
     }
     rules_want(&rules, first, VMNET_RULES_MAX);
     turn_at(0);
-    for (uint16_t i = 0; i < VMNET_RULES_MAX; i++)
+    for (int i = 0; i < VMNET_RULES_MAX; i++)
         answer((uint16_t)(1 + i), true, 1);
     rules_want(&rules, then, VMNET_RULES_MAX);
     turn_at(2);
-    for (uint16_t i = 0; i < VMNET_RULES_MAX; i++) {
+    for (int i = 0; i < VMNET_RULES_MAX; i++) {
         answer((uint16_t)(1 + i), true, 3);
         answer((uint16_t)(100 + i), true, 3);
     }
