@@ -336,6 +336,15 @@ static bool refuse_host(const struct managed *m, const struct network_spec *spec
     return !(m && specs_are_equal(&m->spec, spec)) && control_refuse_host(spec, m ? m->up.tap : "", call);
 }
 
+/* What vmnet would refuse without a word, or would take away from the host. Its own subnet, which a change
+ * leaves as it is, is not in its way. */
+static bool refuse_vmnet(const struct managed *m, const struct network_spec *spec, struct api_call *call)
+{
+    const bool is_its_own = m && m->uplink == WANT_VMNET && m->spec.ipv4.gateway == spec->ipv4.gateway &&
+                            m->spec.ipv4.netmask == spec->ipv4.netmask;
+    return spec->ipv4.gateway && !is_its_own && control_refuse_subnet(spec, "", call);
+}
+
 static void put_network_op(void *ctx, struct api_call *call, const struct network_spec *spec, bool is_create)
 {
     struct control *control = ctx;
@@ -349,7 +358,8 @@ static void put_network_op(void *ctx, struct api_call *call, const struct networ
         control_reply_problem(call, 409, "a network of this name exists", "/name",
                               "change it with PUT, or choose another name");
     } else if ((m && (control_refuse_deleted(m, call) || control_refuse_configured(m, call))) ||
-               refuse_overlap(control, spec, call) || (uplink == WANT_TAP && refuse_host(m, spec, call))) {
+               refuse_overlap(control, spec, call) || (uplink == WANT_TAP && refuse_host(m, spec, call)) ||
+               (uplink == WANT_VMNET && refuse_vmnet(m, spec, call))) {
         return;
     } else if (m && specs_are_equal(&m->spec, spec)) {
         touch_network(m, call);

@@ -12,7 +12,7 @@
 #include "daemon/dhcp_server.h"
 #include "daemon/subnet_conflict.h"
 
-static bool refuse_subnet(const struct network_spec *spec, const char *own, struct api_call *call)
+bool control_refuse_subnet(const struct network_spec *spec, const char *own, struct api_call *call)
 {
     char with[96], detail[192];
     if (subnet_conflict_find(spec->ipv4.gateway, spec->ipv4.netmask, own, with, sizeof(with)) == 0)
@@ -60,5 +60,5 @@ bool control_refuse_host(const struct network_spec *spec, const char *own, struc
             "/uplink", "install it (Debian: dnsmasq-base), or take \"uplink\": \"user\"");
         return true;
     }
-    return spec->ipv4.gateway && refuse_subnet(spec, own, call);
+    return spec->ipv4.gateway && control_refuse_subnet(spec, own, call);
 }

@@ -255,6 +255,8 @@ int control_check_bridge(const struct control *control, const struct network_spe
 /* control_host.c: true after a 409 or 422: the host has the subnet already, or has no such bridge. 'own' is
  * the interface that the network has now, "": none. */
 bool control_refuse_host(const struct network_spec *spec, const char *own, struct api_call *call);
+/* The part of it about the subnet, for an uplink that makes its interface itself. */
+bool control_refuse_subnet(const struct network_spec *spec, const char *own, struct api_call *call);
 
 /* control_uplinks.c */
 void uplink_wanted(struct managed *m);

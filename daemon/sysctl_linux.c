@@ -95,8 +95,8 @@ static bool on_settings(void *ctx, struct nlmsghdr *entry)
 {
     bool *forwards = ctx;
     int index = NETCONFA_IFINDEX_DEFAULT, is_on = 0;
-    const struct netconfmsg *settings = NLMSG_DATA(entry);
-    const struct rtattr *a = (const void *)((const char *)settings + NLMSG_ALIGN(sizeof(*settings)));
+    struct netconfmsg *settings = NLMSG_DATA(entry);
+    struct rtattr *a = (void *)((char *)settings + NLMSG_ALIGN(sizeof(*settings)));
     unsigned left = (unsigned)NLMSG_PAYLOAD(entry, sizeof(*settings));
     if (entry->nlmsg_type != RTM_NEWNETCONF)
         return true;

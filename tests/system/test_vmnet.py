@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import struct
+import subprocess
 
 import pytest
 
@@ -128,6 +129,25 @@ def test_what_this_macos_cannot_do_is_refused_when_it_is_asked_for(daemon, field
     answer = daemon.request("PUT", "/v1/networks/v", {"mode": "shared", "uplink": "vmnet", **spec})
     assert answer.status == 422 and answer.json["field"] == field and "needs macOS 26 or later" in answer.json["detail"]
     assert daemon.request("GET", "/v1/networks/v").status == 404
+
+
+@pytest.mark.root
+def test_a_subnet_that_the_host_reaches_already_is_refused_with_who_has_it(daemon):
+    spec = {"mode": "shared", "uplink": "vmnet", "ipv4": {"gateway": "10.77.0.1"}, "sockets": {"mode": "0666"}}
+    subprocess.run(["ip", "route", "add", "10.77.0.0/16", "dev", "lo"], check=True)
+    try:
+        answer = daemon.request("PUT", "/v1/networks/v", spec)
+        assert answer.status == 409 and answer.json["field"] == "/ipv4" and "overlaps 10.77.0.0/16 via lo" in answer.json["detail"]
+        assert daemon.request("GET", "/v1/networks/v").status == 404
+    finally:
+        subprocess.run(["ip", "route", "del", "10.77.0.0/16", "dev", "lo"], check=True)
+    daemon.ask("PUT", "/v1/networks/v", spec)
+    daemon.wait_up("v")
+    subprocess.run(["ip", "route", "add", "10.77.0.0/24", "dev", "lo"], check=True)  # as vmnet's own bridge has it
+    try:
+        daemon.ask("PUT", "/v1/networks/v", {**spec, "mtu": 1400})
+    finally:
+        subprocess.run(["ip", "route", "del", "10.77.0.0/24", "dev", "lo"], check=True)
 
 
 def test_a_new_control_takes_the_running_uplink_over(daemon, vm):
