@@ -23,7 +23,7 @@
 struct keeper {
     struct channel *front; /* NULL: it has ended */
     pid_t front_pid;       /* for the pidfile */
-    bool has_order;
+    bool has_order, has_published;
     struct keep_order order;
     struct keeper_files files;
     struct children children; /* the uplink's process, and those of it that are ending */
@@ -144,6 +144,9 @@ static int open_tap(struct keeper *keeper, const struct message *message)
 static int publish(struct keeper *keeper, const struct message *message)
 {
     struct done answer = {.status = 0};
+    if (keeper->has_published)
+        return -EBADMSG;
+    keeper->has_published = true;
     if (keeper_files_publish(&keeper->files, keeper->front_pid, answer.why, sizeof(answer.why)) < 0)
         answer.status = 1;
     return channel_send(keeper->front, MSG_DONE, message->id, &answer, sizeof(answer), -1);

@@ -242,8 +242,7 @@ int keeper_files_publish(struct keeper_files *files, pid_t pid, char *ret_why, s
     /* Unlike rename(), this does not replace what another has put there since we looked. */
     if (r == 0 && linkat(pidfile->dir_fd, temporary, pidfile->dir_fd, pidfile->name, 0) < 0)
         r = -errno;
-    if (r != -EEXIST || pidfile->fd >= 0)
-        unlinkat(pidfile->dir_fd, temporary, 0);
+    unlinkat(pidfile->dir_fd, temporary, 0);
     if (r < 0)
         snprintf(ret_why, why_size, "Failed to open pidfile: %s: %s", pidfile->name, strerror(-r));
     return r;

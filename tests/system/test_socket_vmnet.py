@@ -80,9 +80,17 @@ class Lima:
         assert self.front.process.wait(EXIT_S) == 0
 
 
-def test_row5_lima_starts_and_stops_it_again_and_again(start_front, folder):
-    lima = Lima(start_front, folder)
-    for _ in range(5):
+LIMA_SHARED = ("--vmnet-gateway=192.168.105.1", "--vmnet-dhcp-end=192.168.105.254", "--vmnet-mask=255.255.255.0")
+LIMA_MADE = ("--vmnet-gateway=192.168.42.1", "--vmnet-dhcp-end=<nil>", "--vmnet-mask=255.255.255.0")  # limactl network create
+LIMA_NO_MASK = ("--vmnet-gateway=192.168.43.1", "--vmnet-dhcp-end=192.168.43.254", "--vmnet-mask=<nil>")
+RANCHER_HOST = ("--vmnet-gateway=192.168.206.1", "--vmnet-dhcp-end=192.168.206.254", "--vmnet-mask=255.255.255.0")
+
+
+@pytest.mark.parametrize("mode,addresses,times", [("shared", LIMA_SHARED, 5), ("shared", LIMA_MADE, 2), ("host", LIMA_NO_MASK, 2),
+                                                  ("host", RANCHER_HOST, 2)])
+def test_row5_lima_starts_and_stops_it_again_and_again(start_front, folder, mode, addresses, times):
+    lima = Lima(start_front, folder, mode, addresses)
+    for _ in range(times):
         lima.start()
         assert lima.pidfile.read_text() == f"{lima.front.pid}\n"
         assert stat.S_IMODE(lima.pidfile.stat().st_mode) == 0o644
