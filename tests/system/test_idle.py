@@ -14,6 +14,7 @@ import time
 import pytest
 
 import switchd
+from front import family
 from switchd import IS_SANITIZED, wait_for
 from vm import DatagramVm, StreamVm, mac
 
@@ -68,8 +69,11 @@ def wakeups(pids):
 
 
 def watched(daemon):
+    return watched_pids(pids_of(daemon))
+
+
+def watched_pids(pids):
     """How often each process wakes up in WATCH_S."""
-    pids = pids_of(daemon)
     time.sleep(2)  # what the last call to the API left to do
     before = wakeups(pids)
     time.sleep(WATCH_S)
@@ -122,6 +126,16 @@ def test_an_unused_user_uplink_sleeps(daemon, forwards):
     # A listening socket is a connection to libslirp, for which it asks twice a second.
     assert counts.pop("uplink shared") <= (2 * (WATCH_S + 1) if forwards else 0), counts
     assert set(counts.values()) == {0}, counts
+
+
+def test_an_idle_socket_vmnet_sleeps(start_front, folder):
+    front = start_front("socket_vmnet", folder / "s", env={"VMSWITCH_UPLINK": "user"}).wait_ready()
+    with StreamVm(folder / "s", mac(1)) as a, StreamVm(folder / "s", mac(2)) as b:
+        a.hello(), b.hello()
+        wait_for(lambda: family(front.pid).get("uplink"), 5, "the uplink")
+        time.sleep(3)  # libslirp is asked once a second for so long
+        counts = watched_pids({"front": front.pid, **family(front.pid)})
+        assert len(counts) == 3 and set(counts.values()) == {0}, counts
 
 
 def test_idle_clients_wake_the_network_only_to_ask_for_datagram_clients(daemon, net, folder):
