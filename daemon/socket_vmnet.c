@@ -72,6 +72,9 @@ static void warn(const struct socket_vmnet_options *options, const struct front_
     const enum network_uplink uplink = plan->spec.uplink;
     if (geteuid() != 0 && (uplink == WANT_VMNET || uplink == WANT_TAP))
         log_warn("running without root: the %s uplink is not likely to start", network_uplink_name(uplink));
+    if (uplink == WANT_TAP && options->mode == MODE_SHARED)
+        log_warn(
+            "the uplink tap serves neither DHCP nor NAT here: VMSWITCH_UPLINK=user does, or a vmswitchd");
     if (geteuid() != getuid())
         log_warn("running with setuid, which lets everybody make networks; start it by sudo instead");
     if (uplink == WANT_VMNET && options->mode == MODE_SHARED && !options->has_gateway)
