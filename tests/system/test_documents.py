@@ -69,7 +69,7 @@ def test_the_dependencies_are_those_of_the_build():
     text = (ROOT / "docs/dependencies.md").read_text()
     named = set(re.findall(r"^\| \[([a-z]+)\]", text, re.M))
     wanted = {{"slirp": "libslirp"}.get(name, name) for name in
-              re.findall(r"^pkg_check_modules\([A-Z]+ (?:REQUIRED )?IMPORTED_TARGET (\S+)\)", (ROOT / "CMakeLists.txt").read_text(), re.M)}
+              re.findall(r"^\s*pkg_check_modules\([A-Z]+ (?:REQUIRED )?IMPORTED_TARGET (\S+)\)", (ROOT / "CMakeLists.txt").read_text(), re.M)}
     assert named == wanted
 
 
