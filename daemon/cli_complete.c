@@ -99,7 +99,37 @@ static void take_word(struct line *line, const char *word)
 
 /* ---- answering ---- */
 
-static void print_values(const struct cli_option *option, const char *begun, const char *before)
+/* The names in the list 'key' of what the API answers at 'path'. */
+static void print_names(const struct line *line, const char *path, const char *key, const char *begun,
+                        const char *before)
+{
+    struct cli_answer answer;
+    size_t i;
+    json_t *one;
+
+    if (!freopen("/dev/null", "w", stderr) || cli_request(&line->cli, "GET", path, NULL, &answer) != CLI_OK)
+        return;
+    json_array_foreach(json_object_get(answer.json, key), i, one)
+    {
+        const char *name = json_string_value(json_object_get(one, "name"));
+        const char *sort = json_string_value(json_object_get(one, key[0] == 'n' ? "mode" : "state"));
+        if (name)
+            print_candidate(begun, before, name, sort ? sort : "");
+    }
+    cli_answer_free(&answer);
+}
+
+/* Of the network that is this command's first argument. */
+static void print_ports(const struct line *line, const char *begun, const char *before)
+{
+    char path[CLI_PATH_SIZE];
+
+    if (line->n_arguments > 0 && cli_path(path, sizeof path, line->cli.arguments[0], NULL, "/ports"))
+        print_names(line, path, "ports", begun, before);
+}
+
+static void print_values(const struct line *line, const struct cli_option *option, const char *begun,
+                         const char *before)
 {
     char words[64], *rest = NULL;
 
@@ -110,6 +140,12 @@ static void print_values(const struct cli_option *option, const char *begun, con
         for (char *word = strtok_r(words, " ", &rest); word; word = strtok_r(NULL, " ", &rest))
             print_candidate(begun, before, word, "");
     }
+    if (strcmp(option->name, "restart-network") == 0)
+        print_names(line, "/networks", "networks", begun, before);
+    if (strcmp(option->name, "interface") == 0)
+        print_names(line, "/interfaces", "interfaces", begun, before);
+    if (strcmp(option->name, "port") == 0)
+        print_ports(line, begun, before);
     if (strcmp(option->argument, "PATH") == 0 || strcmp(option->argument, "FILE") == 0)
         puts(":files");
 }
@@ -128,7 +164,7 @@ static void print_option(const struct line *line, const char *begun)
 
     if (option && option->argument) {
         snprintf(before, sizeof before, "--%s=", option->name);
-        print_values(option, value + 1, before);
+        print_values(line, option, value + 1, before);
         return;
     }
     if (line->cli.command)
@@ -153,36 +189,15 @@ static void print_commands(const struct line *line, const char *begun)
     }
 }
 
-/* The names in the list 'key' of what the API answers at 'path'. */
-static void print_names(const struct line *line, const char *path, const char *key, const char *begun)
-{
-    struct cli_answer answer;
-    size_t i;
-    json_t *one;
-
-    if (!freopen("/dev/null", "w", stderr) || cli_request(&line->cli, "GET", path, NULL, &answer) != CLI_OK)
-        return;
-    json_array_foreach(json_object_get(answer.json, key), i, one)
-    {
-        const char *name = json_string_value(json_object_get(one, "name"));
-        const char *sort = json_string_value(json_object_get(one, key[0] == 'n' ? "mode" : "state"));
-        if (name)
-            print_candidate(begun, "", name, sort ? sort : "");
-    }
-    cli_answer_free(&answer);
-}
-
 static void print_arguments(const struct line *line, const char *begun)
 {
     const struct cli_command *command = line->cli.command;
     const bool is_new = strcmp(command->name, "create") == 0;
-    char path[CLI_PATH_SIZE];
 
     if (line->n_arguments == 0 && command->n_arguments > 0 && !is_new)
-        print_names(line, "/networks", "networks", begun);
-    else if (line->n_arguments == 1 && command->n_arguments > 1 &&
-             cli_path(path, sizeof path, line->cli.arguments[0], NULL, "/ports"))
-        print_names(line, path, "ports", begun);
+        print_names(line, "/networks", "networks", begun, "");
+    else if (line->n_arguments == 1 && command->n_arguments > 1)
+        print_ports(line, begun, "");
     else if (line->n_arguments == command->n_arguments && command->takes_command)
         print_candidate(begun, "", "--", "the command follows");
 }
@@ -199,7 +214,7 @@ int cli_complete(const struct cli *cli)
     if (line.is_behind)
         puts(":command");
     else if (line.option)
-        print_values(line.option, begun, "");
+        print_values(&line, line.option, begun, "");
     else if (begun[0] == '-')
         print_option(&line, begun[1] == '-' ? begun : "--");
     else if (!line.cli.command)

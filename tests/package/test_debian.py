@@ -136,7 +136,7 @@ class Machine:
     def files(self):
         """Every file but those that dpkg and the accounts change for good."""
         found = self.sh("find /etc /usr /var /opt -xdev | sort").splitlines()
-        return {path for path in found if not path.startswith(("/var/lib/dpkg", "/var/log", "/etc/group", "/etc/gshadow", "/etc/passwd",
+        return {path for path in found if not path.startswith(("/var/lib/dpkg", "/var/lib/sudo", "/var/log", "/etc/group", "/etc/gshadow", "/etc/passwd",
                                                                "/etc/shadow", "/etc/subuid", "/etc/subgid", "/etc/.pwd.lock", "/var/cache"))}
 
 
@@ -198,3 +198,27 @@ def test_a_machine_without_a_running_systemd_installs_too(machine, deb):
     assert machine.sh("cat /systemctl.log", check=False) == ""
     assert machine.sh("ls /run/vmswitch/api.sock", check=False) == ""
     machine.uninstall("purge")
+
+
+@pytest.mark.root
+def test_an_administrator_puts_the_drop_ins_in_place_and_switches_back(machine, deb):
+    """From the package to /opt with the real root, folders and sudo: what docs/minikube.md and docs/lima.md say."""
+    machine.sh("groupadd admin; useradd --groups admin tester")
+    machine.install(deb)
+    before = machine.files()
+    for layout in ("vmnet-helper --sudoers", "socket_vmnet --sudoers", "colima"):
+        machine.sh(f"/usr/share/vmswitch/install-dropin.sh install {layout}")
+    # As Lima checks (drop-in 1): real files of root's, below folders of root's that nobody else can write.
+    for path in ("/opt", "/opt/socket_vmnet", "/opt/socket_vmnet/bin", "/opt/socket_vmnet/bin/socket_vmnet"):
+        kind, mode, owner = machine.sh(f"stat -c '%F:%a:%u' {path}").strip().split(":")
+        assert kind in ("directory", "regular file") and mode == "755" and owner == "0", path
+    # As minikube asks: without a password, and without a privilege of its own.
+    said = machine.sh("su tester -c 'sudo --non-interactive /opt/vmnet-helper/bin/vmnet-helper --version'")
+    assert said.startswith("version: v")
+    # As vmnet-run does, with a descriptor; and nothing else.
+    assert machine.sh("su tester -c 'sudo --non-interactive --close-from=4 /opt/vmnet-helper/bin/vmnet-helper --version'") == said
+    assert machine.sh("su tester -c 'sudo --non-interactive id -u'", check=False) == ""
+    for layout in ("vmnet-helper", "socket_vmnet", "colima"):
+        machine.sh(f"/usr/share/vmswitch/install-dropin.sh uninstall {layout}")
+    assert machine.files() == before
+    assert machine.sh("su tester -c 'sudo --non-interactive /usr/libexec/vmswitch/vmnet-helper --version'", check=False) == ""

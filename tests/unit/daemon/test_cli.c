@@ -642,6 +642,18 @@ static void what_can_come_next_knows_the_daemons_names(void **state)
         ask_ok("complete -- detach --json lab ~", "{\"ports\":[{\"name\":\"db\",\"state\":\"up\"}]}"), 0);
     expect_request("GET /v1/networks/lab/ports", "");
     assert_string_equal(out, "db\tup\n");
+    assert_int_equal(
+        ask_ok("complete -- run lab --port=d", "{\"ports\":[{\"name\":\"db\",\"state\":\"up\"}]}"), 0);
+    expect_request("GET /v1/networks/lab/ports", "");
+    assert_string_equal(out, "--port=db\tup\n");
+    assert_int_equal(ask_ok("complete -- reload --restart-network ~", "{\"networks\":[{\"name\":\"lab\"}]}"),
+                     0);
+    expect_request("GET /v1/networks", "");
+    assert_string_equal(out, "lab\t\n");
+    assert_int_equal(ask_ok("complete -- create x --interface ~", "{\"interfaces\":[{\"name\":\"en0\"}]}"),
+                     0);
+    expect_request("GET /v1/interfaces", "");
+    assert_string_equal(out, "en0\t\n");
     expect_complete("ports --socket /nonexistent/api.sock ~", ""); /* and no complaint */
 }
 
