@@ -129,11 +129,9 @@ static void refuse_one_too_many(struct api_server *server, int fd, const struct 
     static const struct api_problem problem = {.status = 503,
                                                .detail = "there are too many API connections",
                                                .next_step = "close some, then try again in a second"};
-    uint32_t suppressed;
 
-    if (log_allowed(&server->log_limit, uv_now(server->loop), &suppressed))
-        log_warn("api: a connection of uid %ld was refused: too many (%u more left out)",
-                 peer->is_known ? (long)peer->uid : -1L, suppressed);
+    log_limited(&server->log_limit, uv_now(server->loop), LOG_WARN,
+                "api: a connection of uid %ld was refused: too many", peer->is_known ? (long)peer->uid : -1L);
     turn_away(fd, &problem);
 }
 

@@ -48,7 +48,7 @@ struct attach_server {
     struct control *control;
     struct listener *listener;
     struct attach_client *clients;
-    struct log_limit log;
+    struct log_limit attached_log, refused_log;
     bool is_closing;
 };
 
@@ -105,10 +105,9 @@ static void refuse(struct attach_client *client, unsigned status, const char *de
                         : status == 409 ? titles[3]
                         : status == 422 ? titles[4]
                                         : "Service Unavailable";
-    uint32_t suppressed;
-    if (log_allowed(&client->server->log, uv_now(client->poll.loop), &suppressed))
-        log_audit("attach by uid %d refused: %u %s", client->peer.is_known ? (int)client->peer.uid : -1,
-                  status, detail);
+    log_audit_limited(&client->server->refused_log, uv_now(client->poll.loop),
+                      "attach by uid %d refused: %u %s", client->peer.is_known ? (int)client->peer.uid : -1,
+                      status, detail);
     send_line(client, json_pack("{s:i, s:s, s:s, s:s*}", "status", (int)status, "title", title, "detail",
                                 detail, "next_step", next_step));
     client_close(client);
@@ -149,8 +148,9 @@ static void on_attached(void *ctx, struct message *answer)
     } else if (done->status) {
         refuse(client, done->status, done->why, NULL);
     } else {
-        log_audit("attach by uid %d: port %s", client->peer.is_known ? (int)client->peer.uid : -1,
-                  done->port);
+        log_audit_limited(&client->server->attached_log, uv_now(client->poll.loop),
+                          "attach by uid %d: port %s", client->peer.is_known ? (int)client->peer.uid : -1,
+                          done->port);
         send_line(client, json_pack("{s:s, s:s}", "network", client->network, "port", done->port));
         client_close(client); /* our copy of the connection; the network has the lease */
     }
@@ -325,6 +325,8 @@ int attach_open(struct attach_server **ret_server, struct control *control, int 
 void attach_close(struct attach_server *server)
 {
     server->is_closing = true;
+    log_limit_end(&server->attached_log, "attach");
+    log_limit_end(&server->refused_log, "attach refused");
     listener_close(server->listener);
     if (!server->clients)
         free(server);

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -32,6 +33,9 @@ static int run_monitor(struct options *options)
     struct notify notify;
     if (paths_complete(options, geteuid(), why, sizeof(why)) < 0)
         return complain(why, EXIT_USAGE);
+    if (!options->has_log_format && log_is_journal(getenv("JOURNAL_STREAM")))
+        log_set_format(LOG_FORMAT_JOURNAL);
+    log_own_stderr();
     if (activation_take(&activation, why, sizeof(why)) < 0)
         return complain(why, EXIT_FAILED);
     notify_take(&notify);
@@ -77,6 +81,7 @@ int main(int argc, char **argv)
     struct options options;
     if (options_parse(&options, argc, argv, why, sizeof(why)) < 0)
         return complain(why, EXIT_USAGE);
+    log_set_format(options.log_format);
     if (options.help) {
         fputs(options_help(), stdout);
         return fflush(stdout) == 0 ? EXIT_OK : EXIT_FAILED;

@@ -239,6 +239,9 @@ void network_maybe_closed(struct network *network)
         return;
     void (*on_closed)(void *ctx) = network->on_closed;
     void *ctx = network->on_closed_ctx;
+    log_limit_end(&network->client_log, "clients");
+    log_limit_end(&network->refuse_log, "clients refused");
+    log_limit_end(&network->denied_log, "clients denied");
     io_destroy(network->io);
     lan_destroy(network->lan);
     free(network);

@@ -27,6 +27,7 @@ struct network_port {
     ino_t inode;       /* of a passed socket, while it is plugged in; 0: none */
     uint64_t since_ms; /* uv_now() of the last change of state */
     char problem[SNAPSHOT_REASON_SIZE];
+    struct log_limit client_log, refuse_log, denied_log; /* of a named port, and the uplink */
 
     struct listener *listener;     /* named: its stream path */
     struct dgram_path *dgram_path; /* named: its datagram path */
@@ -85,6 +86,9 @@ struct network_port *network_add_client(struct network *network, const char *pre
                                         enum link_kind kind, enum port_via via, enum port_offload offload);
 /* Counts and logs a client that gets no port. */
 void network_refuse_client(struct network *network, const char *why);
+/* The limit of lines about clients that come and go: a port's own, or, where the port goes with its client,
+ * the network's. */
+struct log_limit *network_client_log(struct network_port *np);
 /* A client has come by 'via', or (VIA_NONE) gone. */
 void network_set_client(struct network_port *np, enum port_via via);
 /* Fills *done. */

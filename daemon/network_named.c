@@ -13,7 +13,9 @@ static void on_named_stream_client(void *ctx, int fd)
 {
     struct network_port *np = ctx;
     if (np->has_link || np->via != VIA_NONE) {
-        network_refuse_client(np->network, "the port has a client already");
+        np->network->clients_refused++;
+        log_limited(&np->refuse_log, uv_now(np->network->loop), LOG_WARN,
+                    "port %s: client refused: the port has a client already", np->port.name);
         close(fd);
         return;
     }
@@ -25,23 +27,20 @@ static bool on_path_client(void *ctx, struct port *port, const char *peer_path)
 {
     struct network_port *np = ctx;
     char escaped[160];
-    uint32_t suppressed;
     if (np->has_link || np->via != VIA_NONE)
         return false;
     np->problem[0] = 0;
     network_set_client(np, VIA_PATH);
-    if (log_allowed(&np->network->client_log, uv_now(np->network->loop), &suppressed))
-        log_info("port %s: datagram client %s (%u more left out)", port->name,
-                 log_escape(peer_path, escaped, sizeof(escaped)), suppressed);
+    log_limited(&np->client_log, uv_now(np->network->loop), LOG_INFO, "port %s: datagram client %s",
+                port->name, log_escape(peer_path, escaped, sizeof(escaped)));
     return true;
 }
 
 static void on_path_client_gone(void *ctx, struct port *port, const char *reason)
 {
     struct network_port *np = ctx;
-    uint32_t suppressed;
-    if (log_allowed(&np->network->client_log, uv_now(np->network->loop), &suppressed))
-        log_info("port %s: client gone: %s (%u more left out)", port->name, reason, suppressed);
+    log_limited(&np->client_log, uv_now(np->network->loop), LOG_INFO, "port %s: client gone: %s", port->name,
+                reason);
     network_set_client(np, VIA_NONE);
 }
 
@@ -49,12 +48,10 @@ static void on_path_denied(void *ctx, struct port *port, const char *peer_path)
 {
     struct network_port *np = ctx;
     char escaped[80];
-    uint32_t suppressed;
     snprintf(np->problem, sizeof(np->problem),
              "client_path_denied: %s may not be written by uid %u; use a stream, or pass a descriptor",
              log_escape(peer_path, escaped, sizeof(escaped)), (unsigned)getuid());
-    if (log_allowed(&np->network->denied_log, uv_now(np->network->loop), &suppressed))
-        log_warn("port %s: %s (%u more left out)", port->name, np->problem, suppressed);
+    log_limited(&np->denied_log, uv_now(np->network->loop), LOG_WARN, "port %s: %s", port->name, np->problem);
 }
 
 static const struct dgram_path_events path_events = {

@@ -30,10 +30,8 @@ void network_make_name(struct network *network, const char *kind, char name[PORT
 
 void network_refuse_client(struct network *network, const char *why)
 {
-    uint32_t suppressed;
     network->clients_refused++;
-    if (log_allowed(&network->refuse_log, uv_now(network->loop), &suppressed))
-        log_warn("client refused: %s (%u more left out)", why, suppressed);
+    log_limited(&network->refuse_log, uv_now(network->loop), LOG_WARN, "client refused: %s", why);
 }
 
 /* A client that leaves segmentation to us sends, and takes, TCP far above the MTU. */
@@ -89,9 +87,21 @@ static void maybe_free(struct network_port *np)
     network_maybe_closed(network);
 }
 
+static void end_logs(struct network_port *np)
+{
+    char what[PORT_NAME_SIZE + 32];
+    snprintf(what, sizeof(what), "port %s: clients", np->port.name);
+    log_limit_end(&np->client_log, what);
+    snprintf(what, sizeof(what), "port %s: clients refused", np->port.name);
+    log_limit_end(&np->refuse_log, what);
+    snprintf(what, sizeof(what), "port %s: clients denied", np->port.name);
+    log_limit_end(&np->denied_log, what);
+}
+
 void network_drop_port(struct network_port *np, enum link_close how, const char *reason)
 {
     struct network *network = np->network;
+    end_logs(np);
     listener_close(np->listener);
     dgram_path_close(np->dgram_path);
     lease_close(np->lease);
@@ -110,6 +120,11 @@ void network_drop_port(struct network_port *np, enum link_close how, const char 
     np->next = network->leaving;
     network->leaving = np;
     maybe_free(np);
+}
+
+struct log_limit *network_client_log(struct network_port *np)
+{
+    return np->is_named || np->port.role == PORT_UPLINK ? &np->client_log : &np->network->client_log;
 }
 
 void network_set_client(struct network_port *np, enum port_via via)
@@ -132,7 +147,8 @@ static void on_link_closed(struct port *port, void *ctx, const char *reason)
         maybe_free(np);
         return;
     }
-    log_info("port %s: client gone: %s", np->port.name, reason);
+    log_limited(network_client_log(np), uv_now(np->network->loop), LOG_INFO, "port %s: client gone: %s",
+                np->port.name, reason);
     network_set_client(np, VIA_NONE);
     if (np->port.role == PORT_UPLINK) {
         network_uplink_lost(np->network, reason);
@@ -160,10 +176,12 @@ int network_open_link(struct network_port *np, int fd, enum link_kind kind, enum
     np->problem[0] = 0;
     network_set_client(np, via);
     if (np->peer.is_known)
-        log_info("port %s: %s client, uid %u, pid %d", np->port.name, link_kind_name(kind), np->peer.uid,
-                 (int)np->peer.pid);
+        log_limited(network_client_log(np), uv_now(network->loop), LOG_INFO,
+                    "port %s: %s client, uid %u, pid %d", np->port.name, link_kind_name(kind), np->peer.uid,
+                    (int)np->peer.pid);
     else
-        log_info("port %s: %s link", np->port.name, link_kind_name(kind));
+        log_limited(network_client_log(np), uv_now(network->loop), LOG_INFO, "port %s: %s link",
+                    np->port.name, link_kind_name(kind));
     return 0;
 }
 
@@ -197,15 +215,14 @@ static struct port *on_hub_client(void *ctx, const char *peer_path)
 {
     struct network *network = ctx;
     char name[PORT_NAME_SIZE], escaped[160];
-    uint32_t suppressed;
     network_make_name(network, "datagram", name);
     struct network_port *np = network_add_port(network, name, PORT_VM, network->spec.offload);
     if (!np)
         return NULL;
     network_set_client(np, VIA_SHARED);
-    if (log_allowed(&network->client_log, uv_now(network->loop), &suppressed))
-        log_info("port %s: datagram client %s on the shared path (%u more left out)", name,
-                 log_escape(peer_path, escaped, sizeof(escaped)), suppressed);
+    log_limited(&network->client_log, uv_now(network->loop), LOG_INFO,
+                "port %s: datagram client %s on the shared path", name,
+                log_escape(peer_path, escaped, sizeof(escaped)));
     return &np->port;
 }
 
@@ -213,9 +230,8 @@ static void on_hub_client_gone(void *ctx, struct port *port, const char *reason)
 {
     struct network *network = ctx;
     struct network_port *np = port->owner;
-    uint32_t suppressed;
-    if (log_allowed(&network->client_log, uv_now(network->loop), &suppressed))
-        log_info("port %s: client gone: %s (%u more left out)", port->name, reason, suppressed);
+    log_limited(&network->client_log, uv_now(network->loop), LOG_INFO, "port %s: client gone: %s", port->name,
+                reason);
     np->via = VIA_NONE; /* the hub has let go of it already */
     network_drop_port(np, LINK_CLOSE_NOW, reason);
 }
@@ -224,12 +240,11 @@ static void on_hub_denied(void *ctx, const char *peer_path)
 {
     struct network *network = ctx;
     char escaped[160];
-    uint32_t suppressed;
     network->clients_refused++;
-    if (log_allowed(&network->denied_log, uv_now(network->loop), &suppressed))
-        log_warn("client_path_denied: the socket %s may not be written by uid %u: use a stream, or pass a "
-                 "descriptor",
-                 log_escape(peer_path, escaped, sizeof(escaped)), (unsigned)getuid());
+    log_limited(&network->denied_log, uv_now(network->loop), LOG_WARN,
+                "client_path_denied: the socket %s may not be written by uid %u: use a stream, or pass a "
+                "descriptor",
+                log_escape(peer_path, escaped, sizeof(escaped)), (unsigned)getuid());
 }
 
 const struct dgram_hub_events network_hub_events = {

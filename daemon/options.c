@@ -15,6 +15,7 @@ enum option_id {
     OPT_USER,
     OPT_LOG_LEVEL,
     OPT_STRICT_PATHS,
+    OPT_LOG_FORMAT,
     OPT_VERSION,
     OPT_HELP,
     OPT_ROLE,
@@ -34,6 +35,7 @@ static const struct spelling {
     {"--user", OPT_USER, true},
     {"--log-level", OPT_LOG_LEVEL, true},
     {"--strict-paths", OPT_STRICT_PATHS, false},
+    {"--log-format", OPT_LOG_FORMAT, true},
     {"--version", OPT_VERSION, false},
     {"--help", OPT_HELP, false},
     {"--role", OPT_ROLE, true},
@@ -58,6 +60,8 @@ static const char help_text[] =
     "  --log-level LEVEL   error, warn, info (default) or debug; the log goes to stderr\n"
     "  --strict-paths      do not run if somebody else may write to a folder that leads to this program,\n"
     "                      its configuration or its folders\n"
+    "  --log-format FORMAT text, json (an object a line), journal (priorities before the text) or\n"
+    "                      journal-json. Default: journal where stderr is the journal, else text\n"
     "  --version           print the version and exit\n"
     "  --help              print this and exit\n"
     "\n"
@@ -141,6 +145,11 @@ static const char *take(struct options *options, enum option_id id, const char *
     case OPT_STRICT_PATHS:
         options->strict_paths = true;
         return NULL;
+    case OPT_LOG_FORMAT:
+        options->has_log_format = true;
+        return log_format_parse(value, &options->log_format)
+                   ? NULL
+                   : "--log-format: choose text, json, journal or journal-json, not";
     case OPT_VERSION:
         options->version = true;
         return NULL;

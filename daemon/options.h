@@ -24,6 +24,8 @@ struct options {
     char state_dir[MESSAGE_PATH_SIZE];      /* likewise */
     char user[OPTIONS_USER_SIZE];           /* likewise */
     enum log_level log_level;
+    bool has_log_format; /* else it depends on what stderr is */
+    enum log_format log_format;
 
     /* Given by the monitor to the roles it starts, by nobody else. */
     enum role role; /* ROLE_MONITOR if not given */

@@ -110,10 +110,9 @@ static ssize_t on_packet(const void *frame, size_t len, void *opaque)
 static void on_guest_error(const char *message, void *opaque)
 {
     struct slirp_uplink *uplink = opaque;
-    uint32_t suppressed = 0;
     char text[128];
-    if (log_allowed(&uplink->guest_errors, (uint64_t)now_ms(), &suppressed))
-        log_info("libslirp says: %s (%u more left out)", log_escape(message, text, sizeof(text)), suppressed);
+    log_limited(&uplink->guest_errors, (uint64_t)now_ms(), LOG_INFO, "libslirp says: %s",
+                log_escape(message, text, sizeof(text)));
 }
 
 /* What libslirp says through glib would otherwise go to stderr as it is and as often as a guest likes. */

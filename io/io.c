@@ -282,6 +282,7 @@ void io_destroy(struct io *io)
 {
     if (!io)
         return;
+    log_limit_end(&io->length_log, "frames announced too long");
     uv_close((uv_handle_t *)&io->chores, on_handle_closed);
     uv_close((uv_handle_t *)&io->turn, on_handle_closed);
     uv_close((uv_handle_t *)&io->busy, on_handle_closed);

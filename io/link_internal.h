@@ -16,6 +16,7 @@
 #include "io/io.h"
 #include "io/link.h"
 #include "io/list.h"
+#include "io/log.h"
 #include "io/resume.h"
 #include "io/vnet.h"
 #include "switch/pressure.h"
@@ -112,6 +113,8 @@ struct io {
     struct list pushing;
     struct list probed;
     bool is_relieved; /* a port has stopped pushing back: try the waiting ones */
+
+    struct log_limit length_log; /* of clients that announce too long a frame */
 
     /* Links that had something to read: in this turn of the loop so far, and in the one before. */
     unsigned n_ready, n_ready_before;

@@ -42,14 +42,10 @@ static void carry(struct link *link, const uint8_t *bytes, size_t len)
 
 static void refuse_length(struct link *link, uint32_t len)
 {
-    static struct log_limit limit;
-    uint32_t suppressed;
-
     link->is_garbled = true;
     port_drop_in(link->port, DROP_bad_length, 0);
-    if (log_allowed(&limit, uv_now(link->io->loop), &suppressed))
-        log_warn("port %s: a length of %u, limit %d: link closed (%u more left out)", link->port->name, len,
-                 FRAME_LEN_MAX, suppressed);
+    log_limited(&link->io->length_log, uv_now(link->io->loop), LOG_WARN,
+                "port %s: a length of %u, limit %d: link closed", link->port->name, len, FRAME_LEN_MAX);
     link_fail(link, "the client announced a frame longer than 69632 bytes");
 }
 

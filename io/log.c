@@ -1,44 +1,67 @@
 /* io/log.c - see log.h
  *
- * A line: "2026-03-01T12:00:00.123Z warn network shared: port p1: ..." and a newline, built on the stack and
- * written at once. Whatever got into it, it stays one line of printable ASCII: the finished message is
- * escaped as a whole.
+ * A line is built on the stack and written at once. The message is escaped as a whole, once for every format;
+ * JSON then escapes the backslashes of that.
  *
- * When stderr is full: O_NONBLOCK belongs to a description that others share, so it is not set; poll() tells
- * beforehand whether a pipe has room (PIPE_BUF bytes, and a line is shorter). If not, the line is lost and
+ * When stderr is full: O_NONBLOCK belongs to a description that others may share, so that it is set only on
+ * one of our own (log_own_stderr), a socket is written with MSG_DONTWAIT, and else poll() tells beforehand
+ * whether there is room (PIPE_BUF bytes, and a line is shorter). A line that does not fit is lost and
  * counted.
  */
 #include "io/log.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
 enum {
     LOG_ROLE_SIZE = 64,
+    LOG_NAME_SIZE = 64,
     LOG_TEXT_SIZE = 512,
-    LOG_LINE_SIZE = 1024, /* under PIPE_BUF, so that a write is whole or not at all */
+    LOG_ESCAPED_SIZE = 900, /* the longest message */
+    LOG_LINE_SIZE = 2048,   /* under PIPE_BUF of Linux, so that a write is whole or not at all */
     LOG_BURST = 10,
     LOG_INTERVAL_MS = 10 * 1000,
+    LOG_TOTAL_BURST = 200,
+    LOG_TOTAL_INTERVAL_MS = 2 * 1000, /* 1,800 lines an hour: some 300 KiB */
 };
 
 static struct {
     char role[LOG_ROLE_SIZE];
+    char network[LOG_NAME_SIZE]; /* of the role's name, "" if it has none */
     enum log_level level;
+    enum log_format format;
     enum log_style style;
-    uint64_t lost;
-} log_state = {.role = "vmswitchd", .level = LOG_INFO};
+    uint64_t lost, lost_told;
+    uint32_t total_left;
+    uint64_t total_since_ms;
+} log_state = {.role = "vmswitchd", .level = LOG_INFO, .total_left = LOG_TOTAL_BURST};
 
 static const char *const level_names[] = {"error", "warn", "info", "debug"};
 static const char *const level_tags[] = {"ERROR", "WARN ", "INFO ", "DEBUG"};
 _Static_assert(sizeof level_names / sizeof *level_names == LOG_N_LEVELS, "a name per level");
 
+/* syslog(3)'s numbers */
+static const char *const priorities[] = {"<3>", "<4>", "<6>", "<7>"};
+_Static_assert(sizeof priorities / sizeof *priorities == LOG_N_LEVELS, "a priority per level");
+
+static const char *const format_names[] = {"text", "json", "journal", "journal-json"};
+_Static_assert(sizeof format_names / sizeof *format_names == LOG_N_FORMATS, "a name per format");
+
 void log_open(const char *role, enum log_level level)
 {
+    const char *blank = strchr(role, ' ');
+
     (void)snprintf(log_state.role, sizeof log_state.role, "%s", role);
+    (void)snprintf(log_state.network, sizeof log_state.network, "%s", blank ? blank + 1 : "");
     log_state.level = level;
 }
 
@@ -65,6 +88,31 @@ const char *log_level_name(enum log_level level)
 void log_set_level(enum log_level level)
 {
     log_state.level = level;
+}
+
+bool log_format_parse(const char *name, enum log_format *ret_format)
+{
+    for (int i = 0; i < LOG_N_FORMATS; i++)
+        if (strcmp(name, format_names[i]) == 0) {
+            *ret_format = (enum log_format)i;
+            return true;
+        }
+    return false;
+}
+
+const char *log_format_name(enum log_format format)
+{
+    return format_names[format];
+}
+
+void log_set_format(enum log_format format)
+{
+    log_state.format = format;
+}
+
+enum log_format log_format(void)
+{
+    return log_state.format;
 }
 
 uint64_t log_lost(void)
@@ -121,78 +169,282 @@ static void format_time(char *text, size_t size)
                    (int)(now.tv_nsec / 1000000));
 }
 
-static int format_line(char *line, size_t size, enum log_level level, const char *prefix, const char *text)
-{
-    const char *role = log_state.role, *colon = role[0] ? ": " : "";
-    char time[48];
+/* ---- stderr ---- */
 
-    if (log_state.style == LOG_STYLE_BAR)
-        return snprintf(line, size, "%s| %s%s%s%s\n", level_tags[level], role, colon, prefix, text);
-    if (log_state.style == LOG_STYLE_TAGGED)
-        return snprintf(line, size, "%s [%s] %s%s\n", level_tags[level], role[0] ? role : "main", prefix,
-                        text);
-    format_time(time, sizeof time);
-    return snprintf(line, size, "%s %s %s: %s%s\n", time, level_names[level], role, prefix, text);
+bool log_is_journal(const char *journal_stream)
+{
+    struct stat st;
+    char *end = NULL;
+
+    if (!journal_stream || fstat(STDERR_FILENO, &st) < 0)
+        return false;
+    unsigned long long device = strtoull(journal_stream, &end, 10);
+    return *end == ':' && device == (unsigned long long)st.st_dev &&
+           strtoull(end + 1, &end, 10) == (unsigned long long)st.st_ino && *end == '\0';
 }
 
-static void write_line(const char *line, size_t len)
+void log_own_stderr(void)
+{
+    struct stat st;
+
+    if (fstat(STDERR_FILENO, &st) < 0 || !(S_ISFIFO(st.st_mode) || isatty(STDERR_FILENO)))
+        return;
+    /* On macOS this is a copy of the description, not one of our own: nothing is set on it, and poll() helps.
+     */
+    int fd = open("/dev/fd/2", O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    if (fd < 0)
+        return;
+    dup2(fd, STDERR_FILENO);
+    close(fd);
+}
+
+static bool write_whole(const char *line, size_t len)
 {
     struct pollfd poll_fd = {.fd = STDERR_FILENO, .events = POLLOUT};
-    bool has_room = poll(&poll_fd, 1, 0) == 1 && (poll_fd.revents & POLLOUT);
+    ssize_t n = send(STDERR_FILENO, line, len, MSG_DONTWAIT | MSG_NOSIGNAL);
 
-    if (!has_room || write(STDERR_FILENO, line, len) != (ssize_t)len)
+    if (n >= 0 || errno != ENOTSOCK)
+        return n == (ssize_t)len;
+    const int flags = fcntl(STDERR_FILENO, F_GETFL);
+    if (!(flags >= 0 && (flags & O_NONBLOCK)) &&
+        (poll(&poll_fd, 1, 0) != 1 || !(poll_fd.revents & POLLOUT)))
+        return false;
+    return write(STDERR_FILENO, line, len) == (ssize_t)len;
+}
+
+/* ---- a line ---- */
+
+struct line {
+    char bytes[LOG_LINE_SIZE];
+    size_t len;
+};
+
+__attribute__((format(printf, 2, 3))) static void add(struct line *line, const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    int n = vsnprintf(line->bytes + line->len, sizeof line->bytes - line->len, format, args);
+    va_end(args);
+    if (n > 0)
+        line->len +=
+            (size_t)n < sizeof line->bytes - line->len ? (size_t)n : sizeof line->bytes - line->len - 1;
+}
+
+/* 'text' is printable ASCII; NULL and "" are null. Cut so that the rest of the object always fits. */
+static void add_json_text(struct line *line, const char *key, const char *text)
+{
+    add(line, "\"%s\":", key);
+    if (!text || !*text) {
+        add(line, "null,");
+        return;
+    }
+    add(line, "\"");
+    for (; *text && line->len < LOG_LINE_SIZE - 64; text++)
+        add(line, "%s%c", *text == '"' || *text == '\\' ? "\\" : "", *text);
+    add(line, "\",");
+}
+
+struct said { /* one message, its strings escaped */
+    enum log_level level;
+    bool is_audit;
+    uint32_t suppressed;
+    char network[LOG_NAME_SIZE], port[LOG_NAME_SIZE];
+    char text[LOG_ESCAPED_SIZE];
+};
+
+static void add_json(struct line *line, const struct said *said)
+{
+    char time[48], role[LOG_ROLE_SIZE];
+
+    format_time(time, sizeof time);
+    (void)snprintf(role, sizeof role, "%.*s", (int)strcspn(log_state.role, " "), log_state.role);
+    add(line, "{");
+    add_json_text(line, "time", time);
+    add_json_text(line, "level", level_names[said->level]);
+    add_json_text(line, "role", role);
+    add_json_text(line, "network", said->network[0] ? said->network : log_state.network);
+    add_json_text(line, "port", said->port);
+    add_json_text(line, "message", said->text);
+    add(line, "\"fields\":{");
+    if (said->is_audit)
+        add(line, "\"audit\":true%s", said->suppressed ? "," : "");
+    if (said->suppressed)
+        add(line, "\"suppressed\":%u", said->suppressed);
+    add(line, "}}");
+}
+
+static void add_text(struct line *line, const struct said *said)
+{
+    const char *role = log_state.role, *audit = said->is_audit ? "audit: " : "";
+    const bool is_journal = log_state.format == LOG_FORMAT_JOURNAL;
+    char time[48];
+
+    if (log_state.style == LOG_STYLE_BAR) {
+        add(line, "%s| %s%s", level_tags[said->level], role, role[0] ? ": " : "");
+    } else if (log_state.style == LOG_STYLE_TAGGED) {
+        add(line, "%s [%s] ", level_tags[said->level], role[0] ? role : "main");
+    } else if (is_journal) {
+        add(line, "%s: ", role);
+    } else {
+        format_time(time, sizeof time);
+        add(line, "%s %s %s: ", time, level_names[said->level], role);
+    }
+    add(line, "%s%s", audit, said->text);
+    if (said->suppressed)
+        add(line, " (%u more left out)", said->suppressed);
+}
+
+static bool write_said(const struct said *said)
+{
+    struct line line = {.len = 0};
+
+    if (log_state.format == LOG_FORMAT_JOURNAL || log_state.format == LOG_FORMAT_JOURNAL_JSON)
+        add(&line, "%s", priorities[said->level]);
+    if (log_state.format == LOG_FORMAT_JSON || log_state.format == LOG_FORMAT_JOURNAL_JSON)
+        add_json(&line, said);
+    else
+        add_text(&line, said);
+    if (line.len > sizeof line.bytes - 2)
+        line.len = sizeof line.bytes - 2;
+    line.bytes[line.len++] = '\n';
+    return write_whole(line.bytes, line.len);
+}
+
+/* The first line that gets through is the one that tells of those that did not. */
+static bool tell_lost(void)
+{
+    struct said said = {.level = LOG_WARN};
+
+    if (log_state.lost == log_state.lost_told)
+        return true;
+    (void)snprintf(said.text, sizeof said.text, "%llu lines of this log were lost: stderr took no more",
+                   (unsigned long long)(log_state.lost - log_state.lost_told));
+    if (!write_said(&said))
+        return false;
+    log_state.lost_told = log_state.lost;
+    return true;
+}
+
+/* What a line is about stands at the beginning of its format: not of the text, which others have a say in. */
+__attribute__((format(printf, 2, 0))) static void find_subject(struct said *said, const char *format,
+                                                               va_list args)
+{
+    static const char network[] = "network %s: ", port[] = "port %s: ";
+    va_list copy;
+
+    va_copy(copy, args);
+    if (strncmp(format, network, sizeof network - 1) == 0) {
+        log_escape(va_arg(copy, const char *), said->network, sizeof said->network);
+        format += sizeof network - 1;
+    }
+    if (strncmp(format, port, sizeof port - 1) == 0)
+        log_escape(va_arg(copy, const char *), said->port, sizeof said->port);
+    va_end(copy);
+}
+
+__attribute__((format(printf, 2, 0))) static void log_line(struct said *said, const char *format,
+                                                           va_list args)
+{
+    char text[LOG_TEXT_SIZE];
+
+    if (said->level > log_state.level)
+        return;
+    find_subject(said, format, args);
+    /* The analyser loses sight of va_start() in the callers. */
+    (void)vsnprintf(text, sizeof text, format, args); /* NOLINT(clang-analyzer-valist.Uninitialized) */
+    log_escape(text, said->text, sizeof said->text);
+    if (!tell_lost() || !write_said(said))
         log_state.lost++;
 }
 
-__attribute__((format(printf, 3, 0))) static void log_line(enum log_level level, const char *prefix,
-                                                           const char *format, va_list args)
-{
-    char text[LOG_TEXT_SIZE], escaped[LOG_LINE_SIZE - 256], line[LOG_LINE_SIZE];
-    int len;
-
-    if (level > log_state.level)
-        return;
-    /* The analyser loses sight of va_start() in the callers. */
-    (void)vsnprintf(text, sizeof text, format, args); /* NOLINT(clang-analyzer-valist.Uninitialized) */
-    log_escape(text, escaped, sizeof escaped);
-    len = format_line(line, sizeof line, level, prefix, escaped);
-    if (len < 0)
-        return;
-    write_line(line, (size_t)len < sizeof line ? (size_t)len : sizeof line - 1);
-}
-
-#define LOG_FUNCTION(name, level, prefix)                                                                    \
+#define LOG_FUNCTION(name, its_level, audits)                                                                \
     void name(const char *format, ...)                                                                       \
     {                                                                                                        \
+        struct said said = {.level = its_level, .is_audit = audits};                                         \
         va_list args;                                                                                        \
                                                                                                              \
         va_start(args, format);                                                                              \
-        log_line(level, prefix, format, args);                                                               \
+        log_line(&said, format, args);                                                                       \
         va_end(args);                                                                                        \
     }
 
-LOG_FUNCTION(log_error, LOG_ERROR, "")
-LOG_FUNCTION(log_warn, LOG_WARN, "")
-LOG_FUNCTION(log_info, LOG_INFO, "")
-LOG_FUNCTION(log_debug, LOG_DEBUG, "")
-LOG_FUNCTION(log_audit, LOG_INFO, "audit: ")
+LOG_FUNCTION(log_error, LOG_ERROR, false)
+LOG_FUNCTION(log_warn, LOG_WARN, false)
+LOG_FUNCTION(log_info, LOG_INFO, false)
+LOG_FUNCTION(log_debug, LOG_DEBUG, false)
+LOG_FUNCTION(log_audit, LOG_INFO, true)
+
+/* ---- limits ---- */
+
+void log_limited(struct log_limit *limit, uint64_t now_ms, enum log_level level, const char *format, ...)
+{
+    struct said said = {.level = level};
+    va_list args;
+
+    if (level > log_state.level || !log_allowed(limit, now_ms, &said.suppressed))
+        return;
+    va_start(args, format);
+    log_line(&said, format, args);
+    va_end(args);
+}
+
+void log_audit_limited(struct log_limit *limit, uint64_t now_ms, const char *format, ...)
+{
+    struct said said = {.level = LOG_INFO, .is_audit = true};
+    va_list args;
+
+    if (said.level > log_state.level || !log_allowed(limit, now_ms, &said.suppressed))
+        return;
+    va_start(args, format);
+    log_line(&said, format, args);
+    va_end(args);
+}
+
+void log_limit_end(struct log_limit *limit, const char *what)
+{
+    if (limit->suppressed > 0)
+        log_info("%s: %u lines were left out", what, limit->suppressed);
+    limit->suppressed = 0;
+}
+
+/* Of all sites together. */
+static bool total_allows(uint64_t now_ms)
+{
+    const uint64_t passed_ms = now_ms - log_state.total_since_ms;
+    const uint64_t earned = passed_ms / LOG_TOTAL_INTERVAL_MS;
+
+    if (earned > 0) {
+        log_state.total_left = earned >= LOG_TOTAL_BURST - log_state.total_left
+                                   ? LOG_TOTAL_BURST
+                                   : log_state.total_left + (uint32_t)earned;
+        log_state.total_since_ms = now_ms - passed_ms % LOG_TOTAL_INTERVAL_MS;
+    }
+    if (log_state.total_left == 0)
+        return false;
+    log_state.total_left--;
+    return true;
+}
+
+static bool site_allows(const struct log_limit *limit, uint64_t now_ms)
+{
+    return limit->in_burst < LOG_BURST || now_ms - limit->since_ms >= LOG_INTERVAL_MS;
+}
 
 bool log_allowed(struct log_limit *limit, uint64_t now_ms, uint32_t *ret_suppressed)
 {
     *ret_suppressed = 0;
-    /* Quiet for a whole interval since the last line: a fresh burst. */
-    if (limit->in_burst > 0 && now_ms - limit->since_ms >= LOG_INTERVAL_MS) {
-        *ret_suppressed = limit->suppressed;
+    if (!site_allows(limit, now_ms) || !total_allows(now_ms)) {
+        limit->suppressed++;
+        return false;
+    }
+    /* Quiet for a whole interval since the last line: a fresh burst, unless some were left out meanwhile. */
+    if (limit->in_burst > 0 && now_ms - limit->since_ms >= LOG_INTERVAL_MS)
         limit->in_burst = limit->suppressed > 0 ? LOG_BURST : 1;
-        limit->suppressed = 0;
-        limit->since_ms = now_ms;
-        return true;
-    }
-    if (limit->in_burst < LOG_BURST) {
+    else
         limit->in_burst++;
-        limit->since_ms = now_ms;
-        return true;
-    }
-    limit->suppressed++;
-    return false;
+    *ret_suppressed = limit->suppressed;
+    limit->suppressed = 0;
+    limit->since_ms = now_ms;
+    return true;
 }
