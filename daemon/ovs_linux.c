@@ -28,8 +28,8 @@ static const char *find_tool(void)
     return NULL;
 }
 
-/* Starts it with its output on 'output_fd' (-1: nowhere), its errors in our log. */
-static int spawn(const char *tool, char *const argv[], int output_fd, pid_t *ret_pid)
+/* Starts it with its output on 'output_fd' (-1: nowhere), its errors on 'errors_fd'. */
+static int spawn(const char *tool, char *const argv[], int output_fd, int errors_fd, pid_t *ret_pid)
 {
     static char *const environment[] = {NULL};
     posix_spawn_file_actions_t actions;
@@ -50,6 +50,7 @@ static int spawn(const char *tool, char *const argv[], int output_fd, pid_t *ret
             r = posix_spawn_file_actions_adddup2(&actions, output_fd, 1);
         else if (r == 0)
             r = posix_spawn_file_actions_addopen(&actions, 1, "/dev/null", O_WRONLY, 0);
+        r = r ? r : posix_spawn_file_actions_adddup2(&actions, errors_fd, 2);
         r = r ? r : posix_spawn_file_actions_addclosefrom_np(&actions, 3);
         r = r ? r : posix_spawn(ret_pid, tool, &actions, &attributes, argv, environment);
         posix_spawnattr_destroy(&attributes);
@@ -73,6 +74,16 @@ static void read_output(int fd, char *output, size_t size)
     output[len] = '\0';
 }
 
+/* As lines of our log: it may be JSON, or the journal's. */
+static void log_errors(int fd)
+{
+    char text[1024];
+    char *rest = NULL;
+    read_output(fd, text, sizeof(text));
+    for (char *line = strtok_r(text, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest))
+        log_info("ovs-vsctl: %s", line);
+}
+
 static int wait_for(pid_t pid)
 {
     int status = 0;
@@ -88,7 +99,7 @@ static int run(const char *const words[], char *output, size_t size)
     char timeout[32], name[] = "ovs-vsctl";
     char copies[WORDS_MAX][64];
     char *argv[WORDS_MAX + 3] = {name, timeout};
-    int pipes[2] = {-1, -1};
+    int pipes[2] = {-1, -1}, errors[2];
     pid_t pid;
     const char *tool = find_tool();
     if (!tool)
@@ -98,13 +109,23 @@ static int run(const char *const words[], char *output, size_t size)
         snprintf(copies[i], sizeof(copies[i]), "%s", words[i]);
         argv[i + 2] = copies[i];
     }
-    if (output && pipe2(pipes, O_CLOEXEC) < 0)
+    if (pipe2(errors, O_CLOEXEC) < 0)
         return -errno;
-    int r = spawn(tool, argv, pipes[1], &pid);
+    if (output && pipe2(pipes, O_CLOEXEC) < 0) {
+        int error = errno;
+        close(errors[0]);
+        close(errors[1]);
+        return -error;
+    }
+    int r = spawn(tool, argv, pipes[1], errors[1], &pid);
+    close(errors[1]);
     if (output)
         close(pipes[1]);
     if (r == 0 && output)
         read_output(pipes[0], output, size);
+    if (r == 0)
+        log_errors(errors[0]);
+    close(errors[0]);
     if (output)
         close(pipes[0]);
     return r < 0 ? r : wait_for(pid);
