@@ -13,6 +13,7 @@
 #include "io/log.h"
 
 #define MARK "external_ids:vmswitchd=yes"
+#define DATABASE "/var/run/openvswitch/db.sock" /* where ovs-vsctl looks for it */
 
 enum { OUTPUT_SIZE = 16 * 1024, WORDS_MAX = 12 };
 
@@ -155,9 +156,8 @@ void ovs_remove_stale(void)
 {
     const char *const find[] = {"--no-wait", "--bare", "--columns=name", "find", "Interface", MARK, NULL};
     char output[OUTPUT_SIZE];
-    /* Where it does not run there is nobody to tell. */
-    if (!may_have_ports || access("/var/run/openvswitch/db.sock", F_OK) < 0 ||
-        run(find, output, sizeof(output)) != 0)
+    /* Not asked where nobody answers: the monitor waits for it, at the end of each network. */
+    if (!may_have_ports || access(DATABASE, F_OK) < 0 || run(find, output, sizeof(output)) != 0)
         return;
     may_have_ports = false;
     char *rest = NULL;
