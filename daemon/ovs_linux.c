@@ -94,22 +94,10 @@ static int wait_for(pid_t pid)
     return WIFEXITED(status) ? WEXITSTATUS(status) : -ETIMEDOUT;
 }
 
-/* Runs "ovs-vsctl WORD..." (ends with NULL). Returns its exit code or a negative errno. */
-static int run(const char *const words[], char *output, size_t size)
+static int run_tool(const char *tool, char *const argv[], char *output, size_t size)
 {
-    char timeout[32], name[] = "ovs-vsctl";
-    char copies[WORDS_MAX][64];
-    char *argv[WORDS_MAX + 3] = {name, timeout};
     int pipes[2] = {-1, -1}, errors[2];
-    pid_t pid;
-    const char *tool = find_tool();
-    if (!tool)
-        return -ENOENT;
-    snprintf(timeout, sizeof(timeout), "--timeout=%d", OVS_SECONDS); /* it ends itself by SIGALRM */
-    for (int i = 0; words[i] && i < WORDS_MAX; i++) {
-        snprintf(copies[i], sizeof(copies[i]), "%s", words[i]);
-        argv[i + 2] = copies[i];
-    }
+    pid_t pid = 0;
     if (pipe2(errors, O_CLOEXEC) < 0)
         return -errno;
     if (output && pipe2(pipes, O_CLOEXEC) < 0) {
@@ -130,6 +118,23 @@ static int run(const char *const words[], char *output, size_t size)
     if (output)
         close(pipes[0]);
     return r < 0 ? r : wait_for(pid);
+}
+
+/* Runs "ovs-vsctl WORD..." (ends with NULL). Returns its exit code or a negative errno. */
+static int run(const char *const words[], char *output, size_t size)
+{
+    char timeout[32], name[] = "ovs-vsctl";
+    char copies[WORDS_MAX][64];
+    char *argv[WORDS_MAX + 3] = {name, timeout};
+    const char *tool = find_tool();
+    if (!tool)
+        return -ENOENT;
+    snprintf(timeout, sizeof(timeout), "--timeout=%d", OVS_SECONDS); /* it ends itself by SIGALRM */
+    for (int i = 0; words[i] && i < WORDS_MAX; i++) {
+        snprintf(copies[i], sizeof(copies[i]), "%s", words[i]);
+        argv[i + 2] = copies[i];
+    }
+    return run_tool(tool, argv, output, size);
 }
 
 bool ovs_has_bridge(const char *bridge)

@@ -301,7 +301,7 @@ def test_R22_a_network_that_keeps_dying_is_held_back(daemon, net):
     daemon.wait_up("lab", 60)
 
 
-def test_an_uplink_dies_and_ports_stay(daemon, folder):
+def test_R23_an_uplink_dies_and_ports_stay(daemon, folder):
     daemon.expects_failure = True
     daemon.create("nat", mode="shared", uplink="user")
     path = daemon.path("nat.stream")

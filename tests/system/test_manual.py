@@ -39,3 +39,16 @@ def test_vmnet_helper_8_has_the_options_of_the_program():
     assert len(options) == 18 and options == set(re.findall(r"^\.It Fl -([a-z-]+)", page, re.M))
     shorts = set(re.findall(r"\(-([a-z])\)", said))
     assert shorts == set(re.findall(r"^\.Fl ([a-z]) \.$", page, re.M))
+
+
+def test_the_scenarios_of_docs_testing_are_in_the_tests():
+    """Each id of the table stands in a test, and each file that it names is there."""
+    page = (ROOT / "docs" / "testing.md").read_text()
+    table = page[page.index("## Scenarios"):page.index("### Left, and why")]
+    tests = "".join(path.read_text().upper() for path in (ROOT / "tests").rglob("test_*.[pc]*"))
+    ids = re.findall(r"\b[A-Z]\d\d\b", "".join(row.split("|")[1] for row in table.splitlines() if row.startswith("| ")))
+    assert len(ids) > 50
+    for one in ids:
+        assert re.search(rf"(?<![A-Z0-9]){one}(?![0-9])", tests), one
+    for name in re.findall(r"`([a-z/_]+\.[cp]y?)`", table):
+        assert any((ROOT / "tests" / folder / name).exists() for folder in ("", "..", "system", "unit")), name

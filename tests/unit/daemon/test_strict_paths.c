@@ -1,4 +1,4 @@
-/* tests/unit/daemon/test_strict_paths.c - which way to a file is safe */
+/* tests/unit/daemon/test_strict_paths.c - which way to a file is safe (S05) */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
