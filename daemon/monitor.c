@@ -448,6 +448,10 @@ static int read_config(struct monitor *monitor, struct config_read *answer)
     copy_path(answer->path, is_default ? options->config_default : options->config_path);
     if (!answer->path[0])
         return -ENOENT;
+    int r =
+        options->strict_paths ? strict_paths_check(answer->path, true, answer->why, sizeof(answer->why)) : 0;
+    if (r < 0 && r != -ENOENT)
+        return r;
     int fd = config_file_open(answer->path, answer->why, sizeof(answer->why));
     if (fd == -ENOENT && is_default && monitor->config_fd < 0)
         answer->path[0] = '\0'; /* there was none before either */

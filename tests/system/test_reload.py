@@ -178,6 +178,25 @@ def test_a_file_that_is_gone_changes_nothing(configured):
     assert a.daemon.networks() == ["x"]
 
 
+@pytest.mark.root
+def test_S05_strict_paths_are_looked_at_again(make_daemon):
+    made = make_daemon()
+    folder = made.folder / "etc"
+    folder.mkdir(mode=0o755)
+    path = folder / "vmswitchd.conf"
+    path.write_text(json.dumps({"networks": [lab("x")]}))
+    made.start("--config", str(path), "--strict-paths")
+    made.ask("POST", "/v1/reload")
+    folder.chmod(0o777)
+    path.write_text(json.dumps({"networks": []}))
+    answer = made.request("POST", "/v1/reload")
+    assert answer.status == 422 and str(folder) in answer.json["detail"], answer
+    assert made.networks() == ["x"]
+    folder.chmod(0o755)
+    made.ask("POST", "/v1/reload")
+    assert made.networks() == []
+
+
 def test_a_file_written_in_place_is_no_reload(configured):
     """Half of a new text, and control dies: it goes on with the old."""
     a = configured([lab("x")])
