@@ -71,8 +71,8 @@ struct look {
 static bool on_neighbour(void *ctx, struct nlmsghdr *entry)
 {
     const struct look *look = ctx;
-    const struct ndmsg *neighbour = NLMSG_DATA(entry);
-    const struct rtattr *a = (const void *)((const char *)neighbour + NLMSG_ALIGN(sizeof(*neighbour)));
+    struct ndmsg *neighbour = NLMSG_DATA(entry);
+    struct rtattr *a = (void *)((char *)neighbour + NLMSG_ALIGN(sizeof(*neighbour)));
     unsigned left = (unsigned)NLMSG_PAYLOAD(entry, sizeof(*neighbour));
     uint32_t address = 0;
     if (entry->nlmsg_type != RTM_NEWNEIGH || (unsigned)neighbour->ndm_ifindex != look->index ||
