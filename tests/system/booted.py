@@ -25,6 +25,7 @@ cp -a /etc {folder}/etc
 mount --bind {folder}/etc /etc
 for path in /run /var/lib /usr/sbin; do mount -t tmpfs -o mode=755 tmpfs $path; done
 cp {binary} /usr/sbin/vmswitchd
+if [ -e {folder}/dnsmasq ]; then cp {folder}/dnsmasq /usr/sbin/; fi
 ip link set lo up
 export container=other SYSTEMD_UNIT_PATH={folder}/units
 exec {program} --system --unit=test.target --show-status=no --log-target=console --log-level=info
@@ -59,6 +60,8 @@ class Booted:
         # What the journal would have is in a file.
         self.drop_in("log.conf", f"[Service]\nStandardOutput=append:/run/log-of-test\nStandardError=append:/run/log-of-test\n")
         self.log_path = self.folder / "systemd.log"
+        if dnsmasq := shutil.which("dnsmasq"):
+            shutil.copy(dnsmasq, self.folder / "dnsmasq")  # before its folder is hidden
         self.cgroup = cgroup2() / f"vmswitch-test-{os.getpid()}-{self.folder.name}"
 
     def drop_in(self, name, text):

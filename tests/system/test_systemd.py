@@ -176,6 +176,26 @@ def test_nat_by_the_kernel_in_the_sandbox(folder):
 
 
 @needs_boot
+@pytest.mark.skipif(not shutil.which("dnsmasq"), reason="needs dnsmasq")
+def test_a_shared_network_of_the_kernel_in_its_sandbox(folder):
+    """With the drop-in nat.conf; without it, the refusal names it."""
+    booted = Booted(folder)
+    booted.drop_in("nat.conf", (SYSTEMD / "nat.conf").read_text())
+    with booted:
+        booted.run("systemctl", "start", "vmswitchd.service")
+        client = booted.client()
+        client.ask("PUT", "/v1/networks/nat", {"mode": "shared", "uplink": "tap", "ipv4": {"gateway": "192.168.78.1", "netmask": "255.255.255.0"}})
+        wait_for(lambda: client.health("nat")["state"] != "starting", 20, "the network")
+        # Whether the host forwards is the host's choice, or ours: that it may not is no matter of the sandbox.
+        assert client.health("nat")["state"] == "up" or "ip_forward" in client.health("nat")["reason"], client.health("nat")
+        wait_for(lambda: "dnsmasq" in booted.run("ps", "-eo", "comm").stdout, 10, "the DHCP server")
+        (booted.units / "vmswitchd.service.d" / "nat.conf").unlink()
+        booted.run("systemctl", "daemon-reload")
+        booted.run("systemctl", "restart", "vmswitchd.service")
+        assert "nat.conf" in wait_for(lambda: client.health("nat").get("reason"), 20, "a reason")
+
+
+@needs_boot
 def test_a_wrong_configuration_is_not_tried_again(booted):
     booted.configure("{")
     assert booted.run("systemctl", "start", "vmswitchd.service", check=False).returncode != 0
