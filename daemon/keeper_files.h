@@ -38,7 +38,8 @@ struct keeper_files {
 int keeper_files_take(struct keeper_files *files, const struct keep_order *order, int *ret_fd, char *ret_why,
                       size_t why_size);
 
-/* Publishes 'pid' in the pidfile, if there is to be one; once. Returns 0, or a negative errno and a sentence. */
+/* Publishes 'pid' in the pidfile, if there is to be one; once. Returns 0, or a negative errno and a sentence.
+ */
 int keeper_files_publish(struct keeper_files *files, pid_t pid, char *ret_why, size_t why_size);
 
 /* Takes the socket out of sight: no client comes any more. */
