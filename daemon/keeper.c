@@ -155,13 +155,14 @@ static int publish(struct keeper *keeper, const struct message *message)
 static int on_front_message(void *ctx, struct message *message)
 {
     struct keeper *keeper = ctx;
+    const bool is_process = keeper->order.uplink == WANT_USER || keeper->order.uplink == WANT_VMNET;
     if (message->type == MSG_KEEP)
         return take_order(keeper, message);
     if (!keeper->has_order)
         return -EBADMSG;
     switch (message->type) {
     case MSG_START:
-        return keeper->order.uplink == WANT_TAP ? -EBADMSG : start_uplink(keeper, message);
+        return is_process ? start_uplink(keeper, message) : -EBADMSG;
     case MSG_STOP:
         stop_uplink(keeper);
         return 0;
