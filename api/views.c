@@ -69,14 +69,29 @@ static json_t *view_subnet(const struct uplink_subnet *subnet)
     return json_pack("{s:s, s:s, s:s}", "gateway", gateway, "netmask", netmask, "dhcp_end", dhcp_end);
 }
 
+static json_t *view_uplink_counters(const struct uplink_counters *counters)
+{
+    json_t *drops;
+    if (!counters)
+        return json_null();
+    drops = json_object();
+    for (int i = 0; i < UPLINK_N_DROPS; i++)
+        json_object_set_new(drops, uplink_drop_name((enum uplink_drop)i), count(counters->drops[i]));
+    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "from_network", count(counters->from_network),
+                     "to_host", count(counters->to_host), "from_host", count(counters->from_host),
+                     "to_network", count(counters->to_network), "joined", count(counters->joined), "waiting",
+                     count(counters->waiting), "drops", drops);
+}
+
 static json_t *view_uplink(const struct network_spec *spec, const struct network_status *status)
 {
-    return json_pack("{s:s*, s:s, s:s, s:o, s:o, s:o, s:o}", "wanted",
+    return json_pack("{s:s*, s:s, s:s, s:o, s:o, s:o, s:o, s:o}", "wanted",
                      spec ? network_uplink_name(spec->uplink) : NULL, "kind",
                      uplink_kind_name(status->uplink_kind), "state", uplink_state_name(status->uplink_state),
                      "reason", json_text(status->uplink_reason), "pid",
                      status->uplink_pid ? json_integer(status->uplink_pid) : json_null(), "interface",
-                     json_text(status->ifname), "ipv4", view_subnet(&status->subnet));
+                     json_text(status->ifname), "ipv4", view_subnet(&status->subnet), "counters",
+                     view_uplink_counters(status->uplink_counters));
 }
 
 static json_t *view_flaps(const struct lan_snapshot *lan)

@@ -20,6 +20,7 @@ struct network_status {
     const char *uplink_reason;                             /* or NULL */
     int uplink_pid;                                        /* of its uplink process, 0: it has none */
     const char *ifname;                                    /* of a TAP, or NULL */
+    const struct uplink_counters *uplink_counters;         /* of its process, or NULL */
     struct uplink_subnet subnet;                           /* what vmnet has; all 0: nothing to tell */
     const char *stream_path, *datagram_path, *attach_path; /* absolute, or NULL */
     const struct lan_snapshot *lan;                        /* NULL: not known (unresponsive) */

@@ -108,6 +108,7 @@ static void fill_status(const struct managed *m, const struct query_result *resu
         status->ifname = result->report.uplink_facts.ifname[0] ? result->report.uplink_facts.ifname : NULL;
         status->subnet = result->report.uplink_facts.subnet;
         status->lan = &result->report.lan;
+        status->uplink_counters = result->has_uplink ? &result->uplink : NULL;
     }
     control_fill_health(m, result, status);
 }

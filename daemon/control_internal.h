@@ -48,6 +48,7 @@ struct asks {
 enum {
     BINDS_OPEN_MAX = 64,   /* bound sockets on their way: the kernel counts descriptors in flight */
     ASK_NETWORK_MS = 1000, /* a network that does not answer for so long shows as unresponsive */
+    ASK_UPLINK_MS = 300,   /* its counters are left out then */
     ASK_MONITOR_MS = 5000,
 };
 
@@ -284,6 +285,8 @@ void nat_adopt(struct managed *m);       /* the network runs: perhaps since befo
  */
 struct query_result {
     struct network_report report;
+    bool has_uplink; /* the uplink's process has answered too */
+    struct uplink_counters uplink;
     struct port_snapshot *ports;
     uint32_t n_ports;
     struct fdb_snapshot *fdb;

@@ -11,7 +11,8 @@ struct query_job {
     query_fn *fn;
     void *ctx;
     struct query_result result;
-    bool has_report;
+    unsigned n_open; /* the network, and its uplink's process if there is one */
+    bool has_report, is_complete;
     bool is_bad; /* memory was short, or the network talked nonsense */
 };
 
@@ -42,9 +43,11 @@ static bool port_is_ok(const struct port_snapshot *port)
            (unsigned)port->offload < OFFLOAD_N;
 }
 
-static void finish(struct query_job *job, bool is_complete)
+static void finish(struct query_job *job)
 {
-    job->fn(job->ctx, job->m, is_complete ? &job->result : NULL);
+    if (--job->n_open > 0)
+        return;
+    job->fn(job->ctx, job->m, job->is_complete ? &job->result : NULL);
     managed_unref(job->m);
     free(job->result.ports);
     free(job->result.fdb);
@@ -99,7 +102,7 @@ static void on_answer(void *ctx, struct message *answer)
 {
     struct query_job *job = ctx;
     if (!answer) {
-        finish(job, false);
+        finish(job);
     } else if (answer->type == MSG_SNAPSHOT) {
         job->result.report = *(const struct network_report *)answer->payload;
         job->has_report = report_is_ok(&job->result.report);
@@ -108,8 +111,19 @@ static void on_answer(void *ctx, struct message *answer)
     } else if (answer->type == MSG_SNAPSHOT_FDB) {
         take_fdb(job, answer->payload);
     } else {
-        finish(job, job->has_report && !job->is_bad);
+        job->is_complete = job->has_report && !job->is_bad;
+        finish(job);
     }
+}
+
+static void on_uplink_answer(void *ctx, struct message *answer)
+{
+    struct query_job *job = ctx;
+    if (answer && answer->type == MSG_UPLINK_COUNTERS) {
+        job->result.uplink = *(const struct uplink_counters *)answer->payload;
+        job->result.has_uplink = true;
+    }
+    finish(job);
 }
 
 void control_query(struct managed *m, bool ports, bool fdb, query_fn *fn, void *ctx)
@@ -124,6 +138,13 @@ void control_query(struct managed *m, bool ports, bool fdb, query_fn *fn, void *
     job->fn = fn;
     job->ctx = ctx;
     managed_ref(m);
+    job->n_open = 1;
+    const bool has_counters = m->up.role == ROLE_UPLINK || m->up.role == ROLE_VMNET;
+    if (m->up.channel && has_counters && !ports && !fdb) {
+        job->n_open++;
+        asks_send(&m->control->asks, m->up.channel, MSG_UPLINK_ASK, NULL, 0, -1, ASK_UPLINK_MS,
+                  on_uplink_answer, job);
+    }
     asks_send(&m->control->asks, m->channel, MSG_QUERY, &query, sizeof(query), -1, ASK_NETWORK_MS, on_answer,
               job);
 }

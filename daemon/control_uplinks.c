@@ -98,7 +98,9 @@ static void take_tap_name(struct managed *m)
 static void on_message(void *ctx, struct message *message)
 {
     struct managed *m = ctx;
-    if (message->type == MSG_UPLINK_READY) {
+    if (message->type == MSG_UPLINK_COUNTERS) {
+        asks_answer(&m->control->asks, m->up.channel, message);
+    } else if (message->type == MSG_UPLINK_READY) {
         m->up.facts = *(const struct uplink_facts *)message->payload;
         if (m->up.role == ROLE_NAT) {
             take_tap_name(m);
@@ -121,6 +123,8 @@ static void on_message(void *ctx, struct message *message)
 
 static void close_channel(struct managed *m)
 {
+    if (m->up.channel)
+        asks_lost(&m->control->asks, m->up.channel);
     channel_uv_close(m->up.channel);
     m->up.channel = NULL;
     m->up.is_ready = m->up.has_data = false;

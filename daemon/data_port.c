@@ -135,7 +135,8 @@ int data_port_flush(struct data_port *port)
     return 0;
 }
 
-const struct data_port_counters *data_port_counters(const struct data_port *port)
+const struct data_port_counters *data_port_counters(struct data_port *port)
 {
+    port->counters.queued = port->out.n_frames;
     return &port->counters;
 }

@@ -20,6 +20,7 @@ struct data_port_counters {
     uint64_t frames_in, frames_out;
     uint64_t runts;     /* in: shorter than an Ethernet header */
     uint64_t drop_full; /* out: the queue took no more */
+    uint64_t queued;    /* out: waits for the socket, now */
     uint64_t drop_gone; /* out: no network is attached, or its link ended with these in the queue */
 };
 
@@ -45,6 +46,6 @@ void data_port_queue(struct data_port *port, const uint8_t *frame, size_t len);
 /* Returns as data_port_receive(). */
 int data_port_flush(struct data_port *port);
 
-const struct data_port_counters *data_port_counters(const struct data_port *port);
+const struct data_port_counters *data_port_counters(struct data_port *port);
 
 #endif

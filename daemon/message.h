@@ -255,6 +255,8 @@ struct fdb_page {
     X(UPLINK_WANTED, 0)              /* network -> control: open it, or open it again */                     \
     X(UPLINK_DATA, 0)                /* control -> uplink: + fd, the other end of the network's */           \
     X(NAT, sizeof(struct nat_order)) /* control -> nat: what should be; MSG_UPLINK_REPORT answers */         \
+    X(UPLINK_ASK, 0) /* control -> uplink: its counters, which it answers with the same id */                \
+    X(UPLINK_COUNTERS, sizeof(struct uplink_counters))                                                       \
     X(UPLINK_READY, sizeof(struct uplink_facts))                                                             \
     X(KEEP, sizeof(struct keep_order)) /* front -> keeper */                                                 \
     X(PUBLISH, 0)                      /* front -> keeper: write the pidfile; answered by MSG_DONE */        \

@@ -80,12 +80,29 @@ void uplink_process_report(struct uplink_process *process, const struct uplink_r
 
 /* ---- what the monitor and control say ---- */
 
+static void answer_counters(struct uplink_process *process, uint32_t id)
+{
+    const struct data_port_counters *data = data_port_counters(process->data);
+    struct uplink_counters counters = {.from_network = data->frames_in + data->runts,
+                                       .to_network = data->frames_out,
+                                       .waiting = data->queued};
+    counters.drops[UPLINK_DROP_runt] = data->runts;
+    counters.drops[UPLINK_DROP_network_full] = data->drop_full;
+    counters.drops[UPLINK_DROP_network_gone] = data->drop_gone;
+    process->ops->count(process->ctx, &counters);
+    channel_send(process->control, MSG_UPLINK_COUNTERS, id, &counters, sizeof(counters), -1);
+}
+
 static int on_control_message(void *ctx, struct message *message)
 {
     struct uplink_process *process = ctx;
     const struct uplink_process_ops *ops = process->ops;
     if (message->type == MSG_CONFIGURE)
         return ops->configure(process->ctx, message->payload);
+    if (message->type == MSG_UPLINK_ASK) {
+        answer_counters(process, message->id);
+        return 0;
+    }
     if (message->type != MSG_UPLINK_DATA || message->fd < 0 || !ops->may_attach(process->ctx))
         return -EBADMSG;
     data_port_attach(process->data, message->fd);

@@ -39,6 +39,8 @@ struct uplink_process_ops {
     void (*watch)(void *ctx, int *timeout_ms);
     /* After poll(): frames. 'data_seen': at the data port. */
     void (*work)(void *ctx, bool poll_failed, int data_seen);
+    /* Adds what it has done with frames; the data port's part is there. */
+    void (*count)(void *ctx, struct uplink_counters *counters);
     /* The end was asked for: sets process->is_over now, or in a later turn. NULL: now. */
     void (*stop)(void *ctx);
 };

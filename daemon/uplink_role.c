@@ -51,6 +51,7 @@ struct uplink_role {
 
     uint64_t drops[GUEST_N_VERDICTS]; /* guests' frames that libslirp did not get, [GUEST_OK]: those it got */
     uint64_t drop_no_lease, drop_lease_range;
+    uint64_t from_host, to_host, joined; /* frames of libslirp's, to it, and fragments that wait for others */
 };
 
 /* ---- what control hears ---- */
@@ -98,6 +99,7 @@ static void tell_all(void *ctx)
 static void on_slirp_frame(void *ctx, const uint8_t *frame, size_t len)
 {
     struct uplink_role *role = ctx;
+    role->from_host++;
     if (dhcp_watch_reply(&role->dhcp, frame, len))
         data_port_queue(role->process.data, frame, len);
     else
@@ -111,13 +113,16 @@ static void on_guest_frame(void *ctx, const uint8_t *frame, size_t len)
     role->drops[verdict]++;
     if (verdict != GUEST_OK)
         return;
+    const uint64_t n_bad = role->reassembly.drop_bad;
     frame = reassembly_add(&role->reassembly, frame, len, role->process.now_ms, &len);
-    if (!frame)
-        return;
-    if (dhcp_watch_request(&role->dhcp, frame, len, role->process.now_ms))
+    if (!frame) {
+        role->joined += role->reassembly.drop_bad == n_bad;
+    } else if (dhcp_watch_request(&role->dhcp, frame, len, role->process.now_ms)) {
+        role->to_host++;
         slirp_uplink_input(role->slirp, frame, len);
-    else
+    } else {
         role->drop_no_lease++;
+    }
 }
 
 static void log_counters(const struct uplink_role *role)
@@ -280,6 +285,23 @@ static void work(void *ctx, bool poll_failed, int data_seen)
     limit_descriptors(SLIRP_FDS_MAX + CHANNEL_FDS_EXTRA);
 }
 
+static void count(void *ctx, struct uplink_counters *counters)
+{
+    static const enum uplink_drop reasons[GUEST_N_VERDICTS] = {
+        [GUEST_TOO_SHORT] = UPLINK_DROP_too_short,     [GUEST_TOO_LONG] = UPLINK_DROP_too_long,
+        [GUEST_NOT_IP] = UPLINK_DROP_not_ip,           [GUEST_BAD_HEADER] = UPLINK_DROP_bad_header,
+        [GUEST_BAD_ADDRESS] = UPLINK_DROP_bad_address, [GUEST_REFUSED] = UPLINK_DROP_service_off};
+    const struct uplink_role *role = ctx;
+    counters->to_host = role->to_host;
+    counters->from_host = role->from_host;
+    counters->joined = role->joined;
+    for (int i = GUEST_OK + 1; i < GUEST_N_VERDICTS; i++)
+        counters->drops[reasons[i]] = role->drops[i];
+    counters->drops[UPLINK_DROP_no_lease] = role->drop_no_lease;
+    counters->drops[UPLINK_DROP_bad_fragment] = role->reassembly.drop_bad;
+    counters->drops[UPLINK_DROP_lease_range] = role->drop_lease_range;
+}
+
 static const struct uplink_process_ops role_ops = {
     .configure = configure,
     .may_attach = may_attach,
@@ -289,6 +311,7 @@ static const struct uplink_process_ops role_ops = {
     .data_events = data_events,
     .watch = watch,
     .work = work,
+    .count = count,
 };
 
 int uplink_main(int fd)

@@ -363,6 +363,22 @@ static void work(void *ctx, bool poll_failed, int data_seen)
     look_at_uplink(role); /* a read or write may have found it gone: nothing else would tell */
 }
 
+static void count(void *ctx, struct uplink_counters *counters)
+{
+    const struct vmnet_role *role = ctx;
+    if (!role->uplink)
+        return;
+    const struct vmnet_counters *vmnet = vmnet_uplink_counters(role->uplink);
+    counters->to_host = vmnet->frames_out;
+    counters->from_host = vmnet->frames_in + vmnet->drop_in_bad;
+    counters->waiting += vmnet_uplink_waiting(role->uplink);
+    counters->drops[UPLINK_DROP_length] = vmnet->drop_length;
+    counters->drops[UPLINK_DROP_refused] = vmnet->drop_refused;
+    counters->drops[UPLINK_DROP_host_full] = vmnet->drop_full;
+    counters->drops[UPLINK_DROP_host_gone] = vmnet->drop_lost;
+    counters->drops[UPLINK_DROP_from_host_bad] = vmnet->drop_in_bad;
+}
+
 static const struct uplink_process_ops role_ops = {
     .configure = configure,
     .may_attach = may_attach,
@@ -371,6 +387,7 @@ static const struct uplink_process_ops role_ops = {
     .data_events = data_events,
     .watch = watch,
     .work = work,
+    .count = count,
     .stop = stop,
 };
 

@@ -17,6 +17,16 @@ const char *uplink_state_name(enum uplink_state state)
     return names[state];
 }
 
+const char *uplink_drop_name(enum uplink_drop reason)
+{
+    static const char *const names[] = {
+#define X(id, sentence) #id,
+        UPLINK_DROP_REASONS(X)
+#undef X
+    };
+    return names[reason];
+}
+
 uint32_t uplink_retry_next(struct uplink_retry *retry, uint64_t was_up_ms)
 {
     if (retry->delay_ms == 0 || was_up_ms >= UPLINK_STABLE_MS)

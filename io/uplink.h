@@ -39,6 +39,45 @@ struct uplink_facts {
     uint32_t whole_max;   /* as of struct port */
 };
 
+/* X(identifier, sentence): for which reasons an uplink's process drops frames. */
+#define UPLINK_DROP_REASONS(X)                                                                               \
+    X(runt, "to the host: shorter than an Ethernet header")                                                  \
+    X(length, "to the host: longer than vmnet takes, or without the header it should have")                  \
+    X(refused, "to the host: vmnet refused this frame")                                                      \
+    X(host_full, "to the host: vmnet had no room, three times in a row")                                     \
+    X(host_gone, "to the host: vmnet's interface was gone")                                                  \
+    X(too_short, "to the host: shorter than its own header says")                                            \
+    X(too_long, "to the host: longer than the MTU")                                                          \
+    X(not_ip, "to the host: neither ARP nor IP, which is all that libslirp knows")                           \
+    X(bad_header, "to the host: its lengths or versions contradict each other")                              \
+    X(bad_address, "to the host: an address that must not be seen on a wire")                                \
+    X(service_off, "to the host: for a service that is off")                                                 \
+    X(no_lease, "to the host: asks for an address where none is left")                                       \
+    X(bad_fragment, "to the host: a fragment that contradicts itself or others")                             \
+    X(from_host_bad, "from the host: of a length that no frame has")                                         \
+    X(lease_range, "from the host: offers an address outside the range")                                     \
+    X(network_full, "from the host: the network's socket takes no more")                                     \
+    X(network_gone, "from the host: no network is there to take it")
+
+enum uplink_drop {
+#define X(id, sentence) UPLINK_DROP_##id,
+    UPLINK_DROP_REASONS(X)
+#undef X
+        UPLINK_N_DROPS
+};
+
+const char *uplink_drop_name(enum uplink_drop reason); /* a static string */
+
+/* What an uplink's process has done with frames. At any time between two turns of its loop:
+ *   from_network + from_host == to_host + to_network + joined + waiting + sum of drops */
+struct uplink_counters {
+    uint64_t from_network, to_host;
+    uint64_t from_host, to_network;
+    uint64_t joined;  /* fragments that were kept, to become part of one frame */
+    uint64_t waiting; /* in queues, both ways */
+    uint64_t drops[UPLINK_N_DROPS];
+};
+
 enum { UPLINK_RETRY_MIN_MS = 250, UPLINK_RETRY_MAX_MS = 30 * 1000, UPLINK_STABLE_MS = 10 * 1000 };
 
 /* When to try again: a pure timer, used by whoever supervises. All zero is a fresh one. */

@@ -135,6 +135,7 @@ bool vmnet_uplink_is_unanswered(const struct vmnet_uplink *uplink);
 
 const struct vmnet_facts *vmnet_uplink_facts(const struct vmnet_uplink *uplink); /* VMNET_UP */
 const struct vmnet_counters *vmnet_uplink_counters(const struct vmnet_uplink *uplink);
+uint32_t vmnet_uplink_waiting(const struct vmnet_uplink *uplink); /* frames that vmnet has not taken yet */
 
 /* Port forwards, mode shared: what should be from now on, once the interface is up. Those that stay are left
  * alone. */

@@ -464,6 +464,11 @@ const struct vmnet_counters *vmnet_uplink_counters(const struct vmnet_uplink *up
     return &uplink->counters;
 }
 
+uint32_t vmnet_uplink_waiting(const struct vmnet_uplink *uplink)
+{
+    return uplink->out.n;
+}
+
 /* ---- frames from vmnet ---- */
 
 bool vmnet_uplink_has_frames(const struct vmnet_uplink *uplink)

@@ -89,7 +89,7 @@ def check_fields():
         schema = schemas[name]
         compare(f"{name}.required", schema["required"], schema["properties"])
     shown = set(names_in(code("api/views.c"))) | set(names_in(code("api/spec_json.c")))
-    for name in ("Network", "Port", "FdbEntry", "Uplink", "NetworkCounters"):
+    for name in ("Network", "Port", "FdbEntry", "Uplink", "UplinkCounters", "NetworkCounters"):
         for field in set(schemas[name]["properties"]) - shown:
             wrong.append(f"{name}: {field} is documented, but no view shows it")
 
@@ -101,6 +101,15 @@ def check_drops():
     for name, sentence in table:
         if name in drops and drops[name]["description"] != sentence:
             wrong.append(f"drop {name}: {drops[name]['description']!r} is not {sentence!r}")
+
+
+def check_uplink_drops():
+    table = dict(re.findall(r'X\((\w+), "([^"]*)"\)', code("io/uplink.h")))
+    drops = schemas["UplinkDrops"]["properties"]
+    compare("UplinkDrops", drops, table)
+    for name in set(table) & set(drops):
+        if drops[name]["description"] != table[name]:
+            wrong.append(f"uplink drop {name}: {drops[name]['description']!r} is not {table[name]!r}")
 
 
 def check_references(node):
@@ -124,6 +133,7 @@ if len(routes()) < 15:
 check_routes()
 check_fields()
 check_drops()
+check_uplink_drops()
 check_references(api)
 for line in wrong:
     print(line)

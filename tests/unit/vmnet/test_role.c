@@ -38,6 +38,8 @@ struct rig {
     struct uplink_report report; /* the last one */
     char reasons[1024];          /* of all, in order */
     bool control_is_lost;
+    struct uplink_counters counters;
+    uint32_t answer_id; /* of the counters; 0: none came */
 };
 
 static struct rig rig;
@@ -57,6 +59,9 @@ static int on_message(void *ctx, struct message *message)
     if (message->type == MSG_UPLINK_READY) {
         memcpy(&rig.facts, message->payload, sizeof(rig.facts));
         rig.n_ready++;
+    } else if (message->type == MSG_UPLINK_COUNTERS) {
+        memcpy(&rig.counters, message->payload, sizeof(rig.counters));
+        rig.answer_id = message->id;
     } else if (message->type == MSG_UPLINK_REPORT) {
         memcpy(&rig.report, message->payload, sizeof(rig.report));
         rig.n_reports++;
@@ -428,6 +433,43 @@ static void a_frame_that_vmnet_refuses_costs_the_others_nothing(void **state)
     end_as_a_monitor_does();
 }
 
+static void ask_for_counters(uint32_t id)
+{
+    assert_int_equal(channel_send(rig.control, MSG_UPLINK_ASK, id, NULL, 0, -1), 0);
+    for (int64_t end = now_ms() + PATIENCE_MS; now_ms() < end && rig.answer_id != id;)
+        hear(20);
+    assert_int_equal(rig.answer_id, id);
+    uint64_t dropped = 0;
+    for (int i = 0; i < UPLINK_N_DROPS; i++)
+        dropped += rig.counters.drops[i];
+    assert_int_equal(rig.counters.from_network + rig.counters.from_host,
+                     rig.counters.to_host + rig.counters.to_network + rig.counters.joined +
+                         rig.counters.waiting + dropped);
+}
+
+static void every_frame_is_in_the_books_that_control_can_ask_for(void **state)
+{
+    const uint8_t runt[4 + 3] = {0, 0, 0, 3};
+    (void)state;
+    start(&(struct fake_script){.refusal = VMNET_FAILURE});
+    wait_for_state(UPLINK_UP, "");
+    give_data();
+    assert_int_equal(send(rig.data, runt, sizeof(runt), MSG_NOSIGNAL), sizeof(runt));
+    for (uint8_t i = 0; i < 30; i++)
+        send_frame(i, i % 3 == 1 ? 0xBAD0 : 0x88B5);
+    for (uint8_t i = 0; i < 30; i++)
+        if (i % 3 != 1)
+            assert_true(comes_back(i));
+    ask_for_counters(7);
+    assert_int_equal(rig.counters.from_network, 31);
+    assert_int_equal(rig.counters.to_host, 20);
+    assert_int_equal(rig.counters.from_host, 20);
+    assert_int_equal(rig.counters.to_network, 20);
+    assert_int_equal(rig.counters.drops[UPLINK_DROP_runt], 1);
+    assert_int_equal(rig.counters.drops[UPLINK_DROP_refused], 10);
+    end_as_a_monitor_does();
+}
+
 static void a_vmnet_without_room_for_a_moment_loses_nothing(void **state)
 {
     (void)state;
@@ -521,6 +563,7 @@ int main(void)
         TEST(a_start_without_an_answer_is_for_a_new_process),
         TEST(a_lost_interface_is_said_and_is_for_a_new_process),
         TEST(a_frame_that_vmnet_refuses_costs_the_others_nothing),
+        TEST(every_frame_is_in_the_books_that_control_can_ask_for),
         TEST(a_vmnet_without_room_for_a_moment_loses_nothing),
         TEST(it_ends_in_time_even_if_vmnet_never_stops),
         TEST(it_ends_in_time_even_if_vmnet_never_starts),
