@@ -15,15 +15,27 @@
 #include "daemon/dhcp_config.h"
 #include "daemon/message.h"
 
-enum { DHCP_SETTLED_MS = 250, LEASES_BYTES_MAX = 8 * 1024 * 1024 };
+enum {
+    DHCP_SETTLED_MS = 250,
+    DHCP_LINE_SIZE = 200,
+    DHCP_LINES_MAX = 40,
+    DHCP_LINES_MS = 10 * 1000,
+    LEASES_BYTES_MAX = 8 * 1024 * 1024
+};
 
 /* All zero but for 'folder': not started. */
 struct dhcp_server {
     char folder[MESSAGE_PATH_SIZE + NETWORK_NAME_SIZE + 8];
     bool is_wanted;
     char config[DHCP_CONFIG_SIZE], hosts[DHCP_HOSTS_SIZE];
-    int pid; /* 0: does not run */
+    int pid; /* 0: does not run; then there are no descriptors */
     int pidfd;
+    int log_fd; /* what it writes; -1: it has closed that */
+    char line[DHCP_LINE_SIZE];
+    unsigned line_len;
+    char last_line[DHCP_LINE_SIZE]; /* whole ones, of this process */
+    uint64_t lines_since_ms;
+    unsigned n_lines, n_unsaid; /* since then */
     uint64_t started_ms;
     uint64_t due_ms; /* when to start it, or when it has settled; 0: nothing is due */
     struct uplink_retry retry;
@@ -40,6 +52,10 @@ void dhcp_server_configure(struct dhcp_server *server, const struct network_spec
 
 /* To wait for with POLLIN; -1: it does not run. */
 int dhcp_server_fd(const struct dhcp_server *server);
+
+/* The same for what it writes: it is logged, escaped, at most DHCP_LINES_MAX lines in DHCP_LINES_MS. */
+int dhcp_server_log_fd(const struct dhcp_server *server);
+void dhcp_server_hear(struct dhcp_server *server, uint64_t now_ms);
 
 /* It may have ended. */
 void dhcp_server_reap(struct dhcp_server *server, uint64_t now_ms);

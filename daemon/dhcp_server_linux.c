@@ -44,6 +44,57 @@ static int write_file(const struct dhcp_server *server, const char *name, const 
     return r < 0 ? r : rename(path, whole) < 0 ? -errno : 0;
 }
 
+/* ---- its words ---- */
+
+static void take_line(struct dhcp_server *server, uint64_t now_ms)
+{
+    char shown[4 * DHCP_LINE_SIZE];
+    server->line[server->line_len] = '\0';
+    server->line_len = 0;
+    /* "dnsmasq: failed to ...", "dnsmasq-dhcp[4711]: DHCP, ...": the log has a name of its own. */
+    const char *said = strstr(server->line, ": ");
+    said = said ? said + 2 : server->line;
+    if (!said[0])
+        return;
+    memmove(server->last_line, said, strlen(said) + 1);
+    if (now_ms - server->lines_since_ms >= DHCP_LINES_MS) {
+        if (server->n_unsaid)
+            log_info("dnsmasq: %u more lines were left out", server->n_unsaid);
+        server->lines_since_ms = now_ms;
+        server->n_lines = server->n_unsaid = 0;
+    }
+    if (server->n_lines++ < DHCP_LINES_MAX)
+        log_info("dnsmasq: %s", log_escape(said, shown, sizeof(shown)));
+    else
+        server->n_unsaid++;
+}
+
+static void close_log(struct dhcp_server *server)
+{
+    if (server->log_fd >= 0)
+        close(server->log_fd);
+    server->log_fd = -1;
+}
+
+void dhcp_server_hear(struct dhcp_server *server, uint64_t now_ms)
+{
+    char bytes[4096];
+    const ssize_t n = server->log_fd < 0 ? -1 : read(server->log_fd, bytes, sizeof(bytes));
+    if (n == 0)
+        close_log(server); /* or poll() would tell of it for ever */
+    for (ssize_t i = 0; i < n; i++) {
+        if (bytes[i] == '\n')
+            take_line(server, now_ms);
+        else if (server->line_len < sizeof(server->line) - 1)
+            server->line[server->line_len++] = bytes[i]; /* the rest of a long one is left out */
+    }
+}
+
+int dhcp_server_log_fd(const struct dhcp_server *server)
+{
+    return server->pid ? server->log_fd : -1;
+}
+
 /* ---- its process ---- */
 
 static void retry_later(struct dhcp_server *server, uint64_t now_ms)
@@ -53,7 +104,7 @@ static void retry_later(struct dhcp_server *server, uint64_t now_ms)
 }
 
 /* In the new process, which has one thread and nothing to lose: what posix_spawn() has no words for. */
-static _Noreturn void become(const struct dhcp_server *server, const char *program, pid_t parent)
+static _Noreturn void become(const struct dhcp_server *server, const char *program, pid_t parent, int output)
 {
     char config[PATH_SIZE], leases[PATH_SIZE], hosts[PATH_SIZE];
     char name[] = "dnsmasq", foreground[] = "--keep-in-foreground",
@@ -69,8 +120,9 @@ static _Noreturn void become(const struct dhcp_server *server, const char *progr
     for (int number = 1; number < NSIG; number++)
         signal(number, SIG_DFL);
     int null = open("/dev/null", O_RDWR);
-    if (null < 0 || dup2(null, 0) < 0 || dup2(2, 1) < 0 || close_range(3, ~0U, 0) < 0 || setpgid(0, 0) < 0 ||
-        privileges_hand_on() < 0 || prctl(PR_SET_PDEATHSIG, SIGTERM, 0, 0, 0) < 0 || getppid() != parent)
+    if (null < 0 || dup2(null, 0) < 0 || dup2(output, 1) < 0 || dup2(output, 2) < 0 ||
+        close_range(3, ~0U, 0) < 0 || setpgid(0, 0) < 0 || privileges_hand_on() < 0 ||
+        prctl(PR_SET_PDEATHSIG, SIGTERM, 0, 0, 0) < 0 || getppid() != parent)
         _exit(CHILD_FAILED);
     execve(program, argv, environment);
     _exit(CHILD_FAILED);
@@ -78,21 +130,30 @@ static _Noreturn void become(const struct dhcp_server *server, const char *progr
 
 static int spawn(struct dhcp_server *server, const char *program)
 {
+    int pipes[2], pidfd = -1;
+    if (pipe2(pipes, O_CLOEXEC | O_NONBLOCK) < 0)
+        return -errno;
     const pid_t parent = getpid();
     const pid_t pid = fork();
-    if (pid < 0)
-        return -errno;
     if (pid == 0)
-        become(server, program, parent);
+        become(server, program, parent, pipes[1]);
+    int r = pid < 0 ? -errno : 0;
+    close(pipes[1]);
+    if (r == 0 && (pidfd = pidfd_open(pid, 0)) < 0) {
+        r = -errno;
+        kill(pid, SIGKILL);
+        waitpid(pid, NULL, 0);
+    }
+    if (r < 0) {
+        close(pipes[0]);
+        return r;
+    }
     server->pid = pid;
-    server->pidfd = pidfd_open(pid, 0);
-    if (server->pidfd >= 0)
-        return 0;
-    const int error = errno;
-    kill(pid, SIGKILL);
-    waitpid(pid, NULL, 0);
-    server->pid = 0;
-    return -error;
+    server->pidfd = pidfd;
+    server->log_fd = pipes[0];
+    server->line_len = 0;
+    server->last_line[0] = '\0';
+    return 0;
 }
 
 static void start(struct dhcp_server *server, uint64_t now_ms)
@@ -129,6 +190,7 @@ void dhcp_server_stop(struct dhcp_server *server)
     while (waitpid(server->pid, NULL, 0) < 0 && errno == EINTR)
         ;
     close(server->pidfd);
+    close_log(server);
     server->pid = 0;
 }
 
@@ -204,7 +266,9 @@ void dhcp_server_reap(struct dhcp_server *server, uint64_t now_ms)
     int status = 0;
     if (!server->pid || waitpid(server->pid, &status, WNOHANG) != server->pid)
         return;
+    dhcp_server_hear(server, now_ms); /* why */
     close(server->pidfd);
+    close_log(server);
     kill(-server->pid, SIGKILL); /* what it left */
     server->pid = 0;
     if (WIFSIGNALED(status))
@@ -212,8 +276,8 @@ void dhcp_server_reap(struct dhcp_server *server, uint64_t now_ms)
                  "DHCP and DNS: dnsmasq died (%s); it is started again", strsignal(WTERMSIG(status)));
     else
         snprintf(server->failure, sizeof(server->failure),
-                 "DHCP and DNS: dnsmasq ended (exit code %d), the log says why; it is started again",
-                 WEXITSTATUS(status));
+                 "DHCP and DNS: dnsmasq ended (exit code %d): %.80s", WEXITSTATUS(status),
+                 server->last_line[0] ? server->last_line : "it said nothing");
     retry_later(server, now_ms);
 }
 

@@ -323,10 +323,13 @@ static void turn(struct nat_role *role)
     struct pollfd fds[] = {watch(role->control),
                            watch(role->monitor),
                            {.fd = dhcp_server_fd(&role->dhcp), .events = POLLIN},
-                           {.fd = lease_reclaim_fd(&role->reclaim), .events = POLLIN}};
+                           {.fd = lease_reclaim_fd(&role->reclaim), .events = POLLIN},
+                           {.fd = dhcp_server_log_fd(&role->dhcp), .events = POLLIN}};
     if (poll(fds, sizeof(fds) / sizeof(fds[0]), wait_ms > INT_MAX ? INT_MAX : (int)wait_ms) < 0)
         memset(fds, 0, sizeof(fds)); /* interrupted: undefined */
     role->now_ms = clock_ms();
+    if (fds[4].revents)
+        dhcp_server_hear(&role->dhcp, role->now_ms);
     if (fds[2].revents)
         dhcp_server_reap(&role->dhcp, role->now_ms);
     if (fds[3].revents)

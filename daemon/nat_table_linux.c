@@ -43,6 +43,11 @@ int nat_table_apply(struct nat_table *table, const char *text, char *ret_why, si
     const char *colon = said ? strstr(said, "rule: ") : NULL;
     snprintf(line, sizeof(line), "%.*s", (int)strcspn(said ? said : "", "\n"), said ? said : "");
     log_error("nftables: %s", log_escape(line, shown, sizeof(shown)));
+    if (said && strstr(said, strerror(EPERM))) {
+        snprintf(ret_why, why_size,
+                 "another vmswitchd of this host has a network of this name, and its rules: take another");
+        return -EPERM;
+    }
     snprintf(ret_why, why_size, "nftables does not take its rules (%.*s); Linux 5.12 or later is needed",
              colon ? (int)strcspn(colon + 6, "\n") : (int)strlen("the log says more"),
              colon ? colon + 6 : "the log says more");

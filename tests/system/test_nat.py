@@ -545,3 +545,41 @@ def answer_arp(vm, address, stop):
         one = vm.receive(0.2)
         if one and one[12:14] == b"\x08\x06" and one[38:42] == ipaddress.ip_address(address).packed:
             vm.send(one[6:12] + raw(vm.address) + bytes.fromhex("08060001080006040002") + raw(vm.address) + one[38:42] + one[22:28] + one[28:32])
+
+
+def test_what_dnsmasq_says_is_in_the_log_and_why_it_ended_in_the_reason(make_daemon, forwarding):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("0.0.0.0", 53))  # as another dnsmasq without bind-interfaces has
+        made = start(make_daemon(), lab={})
+        wait_for(lambda: "dnsmasq ended" in (made.health("lab").get("reason") or ""), what="its end being told")
+        assert "in use" in made.health("lab")["reason"], made.health("lab")
+    made.wait_up("lab", 20)
+    lines = [line for line in made.log().splitlines() if "DHCP, IP range" in line]
+    assert lines and all(" info nat lab: dnsmasq: " in line for line in lines), lines
+
+
+def test_two_daemons_with_a_network_of_one_name(make_daemon, forwarding):
+    first = start(make_daemon(), lab={})
+    first.wait_up("lab")
+    rules = run("nft", "list", "table", "ip", "vmswitch-lab").stdout
+    second = start(make_daemon(), lab={"ipv4": {"gateway": "192.168.108.1"}})
+    wait_for(lambda: "another vmswitchd" in (second.health("lab").get("reason") or ""), what="the clash being named")
+    assert run("nft", "list", "table", "ip", "vmswitch-lab").stdout == rules
+    assert first.stop() == 0
+    second.wait_up("lab", 10)
+    assert second.stop() == 0
+
+
+def test_a_changed_network_comes_up_again(make_daemon, forwarding):
+    made = start(make_daemon())
+    made.create("lab", mode="shared", uplink="tap")
+    made.ask("PUT", "/v1/networks/lab", {"mode": "shared", "uplink": "tap", "mtu": 1400, "sockets": OPEN})
+    made.wait_up("lab")
+    with StreamVm(made.path("lab.stream"), mac(1)) as vm:
+        assert lease(vm)
+    made.ask("PUT", "/v1/networks/lab", {"mode": "shared", "uplink": "user"})
+    made.wait_up("lab")
+    assert not dnsmasqs() and "vmswitch" not in tables()
+    made.ask("PUT", "/v1/networks/lab", {"mode": "shared", "uplink": "tap"})
+    made.wait_up("lab")
+    assert len(dnsmasqs()) == 1
