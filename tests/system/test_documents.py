@@ -41,14 +41,16 @@ def test_files_that_are_named_are_there(name):
     text = re.sub(r"^```.*?^```$", "", (ROOT / name).read_text(), flags=re.M | re.S)
     for path in re.findall(r"`((?:etc|tests|docs|perf|daemon|io|api|switch|\.ci)/[\w./+-]+)`", text):
         # test_X.py stands for any of them.
-        assert (ROOT / path.rstrip("/")).exists() or "_X." in path, f"{name} names {path}"
+        is_there = any((folder / path.rstrip("/")).exists() for folder in (ROOT, ROOT / "tests/unit"))
+        assert is_there or "_X." in path, f"{name} names {path}"
 
 
 @pytest.mark.parametrize("name", documents())
 def test_tests_that_are_named_are_there(name):
-    """`test_links.py` is one of tests/, `test_row1_*` are functions of one."""
+    """`test_links.py` is one of tests/, `test_row1_*` are functions of one, `test_spec` is a program of tests/unit."""
     python = list((ROOT / "tests").rglob("test_*.py"))
     functions = {function for path in python for function in re.findall(r"^def (test_\w+)", path.read_text(), re.M)}
+    functions |= {path.stem for path in (ROOT / "tests/unit").rglob("test_*.c")}
     for word, end in re.findall(r"`(test_\w+)(\.py|\*)?`", (ROOT / name).read_text()):
         if end == ".py":
             assert word in {path.stem for path in python}, f"{name} names {word}.py"
