@@ -116,12 +116,11 @@ static void on_readable(uv_poll_t *poll, int status, int events)
 
 /* ---- watching ---- */
 
-/* The kernel knows whether the other end has gone, but says so only to who sends. */
-static bool is_refusing(const struct dgram_client *client)
+bool dgram_client_has_gone(int fd)
 {
     uint8_t frame[DGRAM_QUESTION_LEN];
     dgram_address_make_question(frame);
-    return send(client->fd, frame, sizeof(frame), MSG_DONTWAIT | MSG_NOSIGNAL) < 0 &&
+    return send(fd, frame, sizeof(frame), MSG_DONTWAIT | MSG_NOSIGNAL) < 0 &&
            (errno == ECONNREFUSED || errno == ENOTCONN || errno == ECONNRESET);
 }
 
@@ -135,7 +134,7 @@ static void on_probe(uv_timer_t *timer)
     if (r == -ENOENT && (client->has_file || now_ms - client->asked_at_ms >= UNLINKED_ASK_MS)) {
         client->has_file = false;
         client->asked_at_ms = now_ms;
-        is_gone = is_refusing(client);
+        is_gone = dgram_client_has_gone(client->fd);
     }
     if (!is_gone)
         return;

@@ -11,6 +11,7 @@
 #ifndef DAEMON_DGRAM_CLIENT_H
 #define DAEMON_DGRAM_CLIENT_H
 
+#include <stdbool.h>
 #include <uv.h>
 
 enum { DGRAM_CLIENT_PROBE_MS = 250 };
@@ -27,6 +28,10 @@ struct dgram_client_events {
 /* Takes 'fd', a bound unix datagram socket, on success. Returns 0 or a negative libuv code. */
 int dgram_client_open(struct dgram_client **ret_client, uv_loop_t *loop, int fd,
                       const struct dgram_client_events *events, void *ctx);
+
+/* Asks the kernel whether the other end of a connected datagram socket has gone, by sending a frame that a
+ * guest drops (io/dgram_address.h). */
+bool dgram_client_has_gone(int fd);
 
 /* No event is called any more; freed on a later turn of the loop. NULL is fine. */
 void dgram_client_close(struct dgram_client *client);

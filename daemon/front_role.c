@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <unistd.h>
 
 #include "daemon/front.h"
 #include "daemon/keeper.h"
@@ -11,6 +12,7 @@
 #include "daemon/privileges.h"
 #include "daemon/roles.h"
 #include "daemon/spawn.h"
+#include "io/peer.h"
 
 bool front_is_role(int argc, char **argv)
 {
@@ -21,6 +23,15 @@ static int complain(const char *program, const char *why)
 {
     fprintf(stderr, "%s: %s\n", program, why);
     return EXIT_FAILED;
+}
+
+/* Whoever may start the program as root, by sudo or setuid, may start it with these words as well. What a
+ * role then hears is believed only from root, which made both ends of the channel. */
+static bool is_from_root(int fd)
+{
+    struct peer peer;
+    peer_of(fd, &peer);
+    return peer.is_known && peer.uid == 0;
 }
 
 int front_role(const char *program, int argc, char **argv)
@@ -35,6 +46,8 @@ int front_role(const char *program, int argc, char **argv)
         return complain(program, "--role is not for you");
     if (fstat(ROLE_CHANNEL_FD, &st) < 0 || !S_ISSOCK(st.st_mode))
         return complain(program, "--role is for the program's own use");
+    if (geteuid() == 0 && !is_from_root(ROLE_CHANNEL_FD))
+        return complain(program, "--role is for the program's own use, and the channel is not root's");
     signal(SIGPIPE, SIG_IGN);
     spawn_restore_name(program);
     switch (options.role) {

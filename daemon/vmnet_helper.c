@@ -7,13 +7,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "daemon/accounts.h"
 #include "daemon/bridges.h"
 #include "daemon/front.h"
 #include "daemon/roles.h"
@@ -57,26 +55,15 @@ static bool id_of(const char *name, uint32_t *ret_id)
     return true;
 }
 
-static bool is_usable(uint32_t uid, uint32_t gid)
+bool helper_find_caller(uint32_t *ret_uid, uint32_t *ret_gid)
 {
-    return uid != 0 && gid != 0;
-}
-
-int helper_choose_user(uint32_t *ret_uid, uint32_t *ret_gid, char *why, size_t size)
-{
-    uid_t uid = geteuid();
-    gid_t gid = getegid();
     *ret_uid = (uint32_t)getuid();
     *ret_gid = (uint32_t)getgid();
-    if (uid != 0 || is_usable(*ret_uid, *ret_gid))
-        return 0;
-    if (id_of("SUDO_UID", ret_uid) && id_of("SUDO_GID", ret_gid))
-        return 0;
-    if (accounts_find_service("", &uid, &gid, why, size) < 0)
-        return -1;
-    *ret_uid = (uint32_t)uid;
-    *ret_gid = (uint32_t)gid;
-    return 0;
+    if (geteuid() != 0)
+        return false;
+    if (*ret_uid != 0)
+        return true;
+    return id_of("SUDO_UID", ret_uid) && id_of("SUDO_GID", ret_gid);
 }
 
 /* ---- descriptors ---- */

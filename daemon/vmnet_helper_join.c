@@ -22,7 +22,6 @@
 #include "api/spec_json.h"
 #include "daemon/cli.h"
 #include "daemon/environment.h"
-#include "daemon/keeper_files.h"
 #include "daemon/privileges.h"
 #include "daemon/roles.h"
 #include "daemon/vmnet_helper_vm.h"
@@ -34,8 +33,7 @@ struct join {
     struct cli cli;
     struct helper_facts facts;
     char port[PORT_NAME_SIZE]; /* "": not plugged in yet */
-    struct keeper_files files;
-    bool has_files;
+    struct helper_socket socket;
     uv_loop_t loop;
     uv_signal_t signals[2];
     struct helper_vm *vm;
@@ -217,30 +215,14 @@ static void close_loop(struct join *join)
         uv_close((uv_handle_t *)&join->signals[i], NULL);
     uv_run(&join->loop, UV_RUN_DEFAULT);
     uv_loop_close(&join->loop);
-    if (join->has_files)
-        keeper_files_remove(&join->files);
-}
-
-/* Locked, so that a second one says so; what a killed one left is in nobody's way. -1: --fd, or 'why' says
- * more. */
-static int make_socket(struct join *join, char *why, size_t size)
-{
-    struct keep_order order;
-    int fd = -1;
-    memset(&order, 0, sizeof(order));
-    order.kind = SOCKET_DGRAM;
-    order.mode = HELPER_SOCKET_MODE;
-    order.uid = order.gid = UINT32_MAX;
-    snprintf(order.socket_path, sizeof(order.socket_path), "%s", join->options->socket);
-    join->has_files = true;
-    return keeper_files_take(&join->files, &order, &fd, why, size) < 0 ? -1 : fd;
+    helper_socket_remove(&join->socket);
 }
 
 static int begin(struct join *join, char *why, size_t size)
 {
     int fd = -1;
     if (join->options->socket) {
-        fd = make_socket(join, why, size);
+        fd = helper_socket_make(&join->socket, join->options->socket, why, size);
         if (fd < 0)
             return -1;
     }
@@ -262,8 +244,7 @@ static int isolate_process(const struct helper_options *options, char *why, size
     uint32_t uid, gid;
     for (size_t i = 0; i < N_NAMES; i++)
         values[i] = getenv(names[i]); /* NOLINT(concurrency-mt-unsafe): one thread */
-    if (helper_choose_user(&uid, &gid, why, size) < 0)
-        return -1;
+    const bool is_called = helper_find_caller(&uid, &gid);
     int r = environment_isolate(kept, sizeof(kept) / sizeof(kept[0]));
     for (size_t i = 0; i < N_NAMES && r == 0; i++)
         if (values[i] && setenv(names[i], values[i], 1) < 0) /* NOLINT(concurrency-mt-unsafe) */
@@ -272,7 +253,9 @@ static int isolate_process(const struct helper_options *options, char *why, size
         snprintf(why, size, "cannot start: %s", strerror(-r));
         return -1;
     }
-    return privileges_drop(uid, gid, why, size) < 0 ? -1 : 0;
+    /* Root itself stays so: it may join what it likes, and the VM's frames are read by the network's process.
+     */
+    return is_called ? privileges_drop(uid, gid, why, size) : 0;
 }
 
 int helper_run_joined(const struct helper_options *options, const char *network)

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "api/spec_json.h"
+#include "daemon/accounts.h"
 #include "daemon/front.h"
 #include "daemon/roles.h"
 #include "daemon/vmnet_helper.h"
@@ -14,7 +15,9 @@ struct own {
     const struct helper_options *options;
     struct front_plan plan;
     struct helper_facts facts;
-    int kept[2]; /* the VM's descriptor, the parent's */
+    int kept[2];                  /* the VM's descriptor, the parent's */
+    struct helper_socket socket;  /* unless the keeper made it */
+    char path[MESSAGE_PATH_SIZE]; /* of it, absolute: the folder we were started in is left */
     struct front *front;
     struct helper_vm *vm;
 };
@@ -75,19 +78,45 @@ static int make_spec(struct own *own, const char *uplink, char *why, size_t size
     return 0;
 }
 
+/* Who calls us by sudo or setuid gets no socket made, or replaced, by root. Root itself does: it becomes the
+ * service user, who could make none in its folders. */
+static int plan_user_and_socket(struct own *own, char *why, size_t size)
+{
+    struct front_plan *plan = &own->plan;
+    const char *socket = own->options->socket ? own->options->socket : "";
+    char folder[MESSAGE_PATH_SIZE] = "";
+    uid_t uid;
+    gid_t gid;
+    if (!helper_find_caller(&plan->uid, &plan->gid) && geteuid() == 0) {
+        if (accounts_find_service("", &uid, &gid, why, size) < 0)
+            return -1;
+        plan->uid = plan->socket_uid = (uint32_t)uid;
+        plan->gid = plan->socket_gid = (uint32_t)gid;
+        snprintf(plan->socket_path, sizeof(plan->socket_path), "%s", socket);
+        return 0;
+    }
+    if (plan->gid == 0 && geteuid() == 0) {
+        snprintf(why, size, "cannot run as group 0, uid %u's", plan->uid);
+        return -1;
+    }
+    if (socket[0] && socket[0] != '/' && !getcwd(folder, sizeof(folder) - HELPER_SOCKET_LEN_MAX - 2)) {
+        snprintf(why, size, "the current folder cannot be found; give --socket with its whole path");
+        return -1;
+    }
+    snprintf(own->path, sizeof(own->path), "%s%s%s", folder, folder[0] ? "/" : "", socket);
+    return 0;
+}
+
 static int make_plan(struct own *own, const char *uplink, char *why, size_t size)
 {
     struct front_plan *plan = &own->plan;
     const struct helper_options *options = own->options;
     plan->is_datagram = true;
     plan->socket_mode = HELPER_SOCKET_MODE;
+    plan->socket_uid = plan->socket_gid = UINT32_MAX;
     plan->log_level = options->is_verbose ? LOG_DEBUG : LOG_INFO;
-    if (helper_choose_user(&plan->uid, &plan->gid, why, size) < 0)
+    if (plan_user_and_socket(own, why, size) < 0)
         return -1;
-    plan->socket_uid = geteuid() == 0 ? plan->uid : UINT32_MAX;
-    plan->socket_gid = geteuid() == 0 ? plan->gid : UINT32_MAX;
-    if (options->socket)
-        snprintf(plan->socket_path, sizeof(plan->socket_path), "%s", options->socket);
     if (options->fd >= 0)
         own->kept[plan->n_kept_fds++] = options->fd;
     if (options->liveness_fd >= 0)
@@ -181,6 +210,11 @@ static int on_ready(void *ctx, struct front *front, int fd, const struct uplink_
 {
     struct own *own = ctx;
     own->front = front;
+    if (own->path[0]) {
+        fd = helper_socket_make(&own->socket, own->path, why, size);
+        if (fd < 0)
+            return -1;
+    }
     fill_facts(&own->facts, &own->plan.spec, uplink);
     log_debug("uplink: %s", network_uplink_name(own->plan.spec.uplink));
     if (helper_vm_open(&own->vm, front_loop(front), own->options, &own->facts, fd, &vm_ops, own, why, size) ==
@@ -196,13 +230,15 @@ static void on_end(void *ctx)
     struct own *own = ctx;
     helper_vm_close(own->vm);
     own->vm = NULL;
+    helper_socket_remove(&own->socket);
 }
 
 int helper_run_own(const struct helper_options *options, const char *uplink)
 {
     static const struct front_events events = {.on_ready = on_ready, .on_end = on_end};
-    struct own own = {.options = options};
+    static struct own own; /* it holds paths: too much for a stack */
     char why[HELPER_SAY_SIZE];
+    own = (struct own){.options = options};
     if (helper_facts_begin(&own.facts, options, why, sizeof(why)) < 0 ||
         make_plan(&own, uplink, why, sizeof(why)) < 0) {
         log_error("%s", why);

@@ -14,6 +14,8 @@
 #include "daemon/roles.h"
 #include "io/log.h"
 
+enum { ASK_MS = 5000 };
+
 /* Waits for the end of a descriptor that says nothing. */
 struct watch {
     uv_poll_t poll;
@@ -27,6 +29,8 @@ struct helper_vm {
     struct dgram_client *client; /* NULL: --fd */
     struct watch lease, parent;
     uv_timer_t stats;
+    uv_timer_t ask;     /* --fd: a pair has no path to look at */
+    int asked_fd;       /* a copy of it; -1: none */
     unsigned n_handles; /* that are still to close */
     bool is_over;
 };
@@ -139,6 +143,21 @@ static void on_client_gone(void *ctx)
     over(ctx, EXIT_OK);
 }
 
+static void on_ask(uv_timer_t *timer)
+{
+    const struct helper_vm *vm = timer->data;
+    if (dgram_client_has_gone(vm->asked_fd))
+        on_client_gone(timer->data);
+}
+
+/* Where nothing is sent to a VM that has died, nobody else would notice. Without a copy it goes as well. */
+static void watch_pair(struct helper_vm *vm)
+{
+    vm->asked_fd = fcntl(vm->options->fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+    if (vm->asked_fd >= 0)
+        uv_timer_start(&vm->ask, on_ask, ASK_MS, ASK_MS);
+}
+
 static const struct dgram_client_events client_events = {.on_client = on_client, .on_gone = on_client_gone};
 
 /* ---- counters ---- */
@@ -181,6 +200,8 @@ static void on_handle_closed(uv_handle_t *handle)
         return;
     if (vm->lease.fd >= 0)
         close(vm->lease.fd);
+    if (vm->asked_fd >= 0)
+        close(vm->asked_fd);
     free(vm);
 }
 
@@ -195,6 +216,7 @@ void helper_vm_close(struct helper_vm *vm)
     if (vm->parent.fd >= 0)
         uv_close((uv_handle_t *)&vm->parent.poll, on_handle_closed);
     uv_close((uv_handle_t *)&vm->stats, on_handle_closed);
+    uv_close((uv_handle_t *)&vm->ask, on_handle_closed);
 }
 
 static int begin(struct helper_vm *vm, uv_loop_t *loop, int fd, char *why, size_t size)
@@ -211,8 +233,10 @@ static int begin(struct helper_vm *vm, uv_loop_t *loop, int fd, char *why, size_
     if (options->stats_interval_s)
         uv_timer_start(&vm->stats, on_stats, options->stats_interval_s * 1000ULL,
                        options->stats_interval_s * 1000ULL);
-    if (options->fd >= 0)
+    if (options->fd >= 0) {
+        watch_pair(vm);
         return plug_in(vm, options->fd, why, size);
+    }
     r = dgram_client_open(&vm->client, loop, fd, &client_events, vm);
     if (r < 0) {
         snprintf(why, size, "cannot wait on \"%s\": %s", options->socket, uv_strerror(r));
@@ -234,10 +258,11 @@ int helper_vm_open(struct helper_vm **ret_vm, uv_loop_t *loop, const struct help
     vm->options = options;
     vm->ops = ops;
     vm->ctx = ctx;
-    vm->lease.fd = vm->parent.fd = -1;
+    vm->lease.fd = vm->parent.fd = vm->asked_fd = -1;
     uv_timer_init(loop, &vm->stats);
-    vm->stats.data = vm;
-    vm->n_handles = 1;
+    uv_timer_init(loop, &vm->ask);
+    vm->stats.data = vm->ask.data = vm;
+    vm->n_handles = 2;
     announce(facts);
     if (begin(vm, loop, fd, why, why_size) < 0) {
         helper_vm_close(vm);

@@ -68,7 +68,7 @@ build() { # build ARCH
         -DCMAKE_TOOLCHAIN_FILE="$root/tests/darwin/toolchain.cmake" -DZIG="$zig" -DDARWIN_ARCH="$1" -DCMAKE_BUILD_TYPE=RelWithDebInfo ||
         fail "cmake failed"
     cmake --build "$folder" -j "$(getconf _NPROCESSORS_ONLN)" || fail "the build for $1 failed"
-    for file in vmswitchd vmswitch socket_vmnet socket_vmnet_client; do
+    for file in vmswitchd vmswitch socket_vmnet socket_vmnet_client vmnet-helper vmnet-run vmnet-client; do
         [[ $(file -b "$folder/bin/$file") == "Mach-O 64-bit $1 executable"* ]] || fail "$file is no executable for $1"
     done
     # A file for macOS that no target names would never be compiled.

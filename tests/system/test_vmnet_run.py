@@ -2,6 +2,7 @@
 import json
 import os
 import pty
+import select
 import shutil
 import signal
 import subprocess
@@ -106,7 +107,9 @@ def test_sigkill_of_vmnet_run_leaves_a_helper_only_as_long_as_the_command(start_
         front.process.stdout.readline()
     front.process.kill()
     front.process.wait()
-    os.killpg(front.pid, signal.SIGTERM)  # its group, as a service manager would
+    assert processes_of("vmnet-helper")
+    front.process.stdin.close()  # the command ends; no signal tells the helper
+    wait_for(lambda: not processes_of("vmnet-helper"), 5 + EXIT_S + 1, "the end of the helper")
 
 
 @pytest.mark.parametrize("command,code", [(["/nowhere/at/all"], 127), (["/etc/passwd"], 126)])
@@ -126,12 +129,16 @@ def test_on_a_terminal_the_command_may_read_it():
     pid, master = pty.fork()
     if pid == 0:
         environment = {"PATH": os.environ["PATH"], "VMSWITCH_UPLINK": "none"}
-        os.execve(BIN / "vmnet-run", ["vmnet-run", "--", PYTHON, "-c", "print('read', input())"], environment)
+        # From a script, whose group has the terminal.
+        line = f"{BIN}/vmnet-run -- {PYTHON} -c \"print('read', input())\"; echo and $(head -n 1)"
+        os.execve("/bin/sh", ["sh", "-c", line], environment)
     text = b""
-    os.write(master, b"typed\n")
     try:
-        while b"read typed" not in text:
-            text += os.read(master, 4096)
+        for typed, said in ((b"typed\n", b"read typed"), (b"more\n", b"and more")):
+            os.write(master, typed)
+            while said not in text:
+                assert select.select([master], [], [], 10)[0], text
+                text += os.read(master, 4096)
         _, status = os.waitpid(pid, 0)
     finally:
         os.close(master)
