@@ -83,15 +83,26 @@ static json_t *view_uplink_counters(const struct uplink_counters *counters)
                      count(counters->waiting), "drops", drops);
 }
 
+static json_t *view_broker(const struct broker_holders *holders)
+{
+    json_t *peers = holders ? json_array() : NULL;
+    if (!holders)
+        return json_null();
+    for (uint32_t i = 0; i < holders->n && i < BROKER_HOLDERS_MAX; i++)
+        json_array_append_new(peers, json_pack("{s:i, s:I}", "pid", (int)holders->list[i].pid, "uid",
+                                               (json_int_t)holders->list[i].uid));
+    return json_pack("{s:I, s:o}", "count", (json_int_t)holders->n, "peers", peers);
+}
+
 static json_t *view_uplink(const struct network_spec *spec, const struct network_status *status)
 {
-    return json_pack("{s:s*, s:s, s:s, s:o, s:o, s:o, s:o, s:o}", "wanted",
+    return json_pack("{s:s*, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o}", "wanted",
                      spec ? network_uplink_name(spec->uplink) : NULL, "kind",
                      uplink_kind_name(status->uplink_kind), "state", uplink_state_name(status->uplink_state),
                      "reason", json_text(status->uplink_reason), "pid",
                      status->uplink_pid ? json_integer(status->uplink_pid) : json_null(), "interface",
                      json_text(status->ifname), "ipv4", view_subnet(&status->subnet), "counters",
-                     view_uplink_counters(status->uplink_counters));
+                     view_uplink_counters(status->uplink_counters), "broker", view_broker(status->holders));
 }
 
 static json_t *view_flaps(const struct lan_snapshot *lan)

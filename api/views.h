@@ -5,6 +5,7 @@
 #include <jansson.h>
 
 #include "api/network_spec.h"
+#include "io/broker_client.h"
 #include "switch/snapshot.h"
 
 /* What control knows of a network beside its spec. */
@@ -22,6 +23,7 @@ struct network_status {
     const char *ifname;                                    /* of a TAP, or NULL */
     const struct uplink_counters *uplink_counters;         /* of its process, or NULL */
     struct uplink_subnet subnet;                           /* what vmnet has; all 0: nothing to tell */
+    const struct broker_holders *holders;                  /* of a network of the broker's, or NULL */
     const char *stream_path, *datagram_path, *attach_path; /* absolute, or NULL */
     const struct lan_snapshot *lan;                        /* NULL: not known (unresponsive) */
     json_t *needs_restart; /* fields of the configuration that wait for a restart; borrowed; NULL: none */

@@ -101,6 +101,7 @@ static void fill_status(const struct managed *m, const struct query_result *resu
         .uplink_state = UPLINK_STARTING,
         .uplink_pid = m->up.pid,
         .needs_restart = m->pending ? m->pending->fields : NULL,
+        .holders = m->up.has_holders ? &m->up.holders : NULL,
     };
     if (result) {
         status->uplink_state = result->report.uplink_state;

@@ -144,6 +144,8 @@ struct managed {
         char tap[UPLINK_IFNAME_SIZE];    /* what the network was given last; "": nothing by this control */
         uv_timer_t nat_timer;            /* to start NAT again */
         struct uplink_retry nat_retry;
+        bool has_holders; /* its network is the broker's: */
+        struct broker_holders holders;
     } up;
 };
 

@@ -110,6 +110,9 @@ static void on_message(void *ctx, struct message *message)
         m->up.is_ready = true;
         if (m->up.is_wanted)
             give_data(m);
+    } else if (message->type == MSG_UPLINK_HOLDERS) {
+        m->up.holders = *(const struct broker_holders *)message->payload;
+        m->up.has_holders = true;
     } else if (message->type == MSG_UPLINK_REPORT) {
         const struct uplink_report *from = message->payload;
         if (m->up.role != ROLE_NAT)
@@ -127,7 +130,7 @@ static void close_channel(struct managed *m)
         asks_lost(&m->control->asks, m->up.channel);
     channel_uv_close(m->up.channel);
     m->up.channel = NULL;
-    m->up.is_ready = m->up.has_data = false;
+    m->up.is_ready = m->up.has_data = m->up.has_holders = false;
 }
 
 static void on_lost(void *ctx, int error)

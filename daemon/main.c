@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "daemon/activation.h"
+#include "daemon/broker.h"
 #include "daemon/environment.h"
 #include "daemon/message.h"
 #include "daemon/monitor.h"
@@ -17,6 +18,7 @@
 #include "daemon/privileges.h"
 #include "daemon/roles.h"
 #include "daemon/spawn.h"
+#include "daemon/strict_paths.h"
 #include "io/log.h"
 
 static int complain(const char *why, int exit_code)
@@ -45,6 +47,31 @@ static int run_monitor(struct options *options)
     if (r < 0)
         return complain(strerror(-r), EXIT_FAILED);
     return monitor_main(options, &activation, &notify);
+}
+
+/* --strict-paths, for what the broker uses. */
+static int check_paths(const struct options *options, char *why, size_t size)
+{
+    char executable[MESSAGE_PATH_SIZE];
+    if (!options->strict_paths)
+        return 0;
+    snprintf(why, size, "--strict-paths: cannot find the path of this program");
+    int r = spawn_executable(executable, sizeof(executable));
+    r = r < 0 ? r : strict_paths_check(executable, true, why, size);
+    return r < 0 ? r : strict_paths_check(options->runtime_dir, false, why, size);
+}
+
+static int run_broker(struct options *options)
+{
+    char why[MESSAGE_WHY_SIZE] = "";
+    if (!broker_exists())
+        return complain("--broker: there are no network objects to broker on this system", EXIT_USAGE);
+    if (paths_complete(options, geteuid(), why, sizeof(why)) < 0)
+        return complain(why, EXIT_USAGE);
+    if (check_paths(options, why, sizeof(why)) < 0)
+        return complain(why, EXIT_FAILED);
+    const int r = environment_reset(NULL, 0);
+    return r < 0 ? complain(strerror(-r), EXIT_FAILED) : broker_main(options);
 }
 
 /* Started by a monitor, which has reset the environment. */
@@ -90,5 +117,7 @@ int main(int argc, char **argv)
         puts("vmswitchd " VMSWITCH_VERSION);
         return fflush(stdout) == 0 ? EXIT_OK : EXIT_FAILED;
     }
+    if (options.is_broker)
+        return run_broker(&options);
     return options.role == ROLE_MONITOR ? run_monitor(&options) : run_role(&options);
 }

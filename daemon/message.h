@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 #include "api/network_spec.h"
+#include "io/broker_client.h"
 #include "io/peer.h"
 #include "io/uplink.h"
 #include "switch/snapshot.h"
@@ -258,8 +259,9 @@ struct fdb_page {
     X(UPLINK_ASK, 0) /* control -> uplink: its counters, which it answers with the same id */                \
     X(UPLINK_COUNTERS, sizeof(struct uplink_counters))                                                       \
     X(UPLINK_READY, sizeof(struct uplink_facts))                                                             \
-    X(KEEP, sizeof(struct keep_order)) /* front -> keeper */                                                 \
-    X(PUBLISH, 0)                      /* front -> keeper: write the pidfile; answered by MSG_DONE */        \
+    X(UPLINK_HOLDERS, sizeof(struct broker_holders)) /* vmnet -> control: of its network, by the broker */   \
+    X(KEEP, sizeof(struct keep_order))               /* front -> keeper */                                   \
+    X(PUBLISH, 0) /* front -> keeper: write the pidfile; answered by MSG_DONE */                             \
     X(DONE, sizeof(struct done))                                                                             \
     X(SNAPSHOT, sizeof(struct network_report))                                                               \
     X(SNAPSHOT_PORTS, sizeof(struct ports_page))                                                             \

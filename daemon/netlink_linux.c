@@ -7,6 +7,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+/* The macros of the kernel's headers cast const away, which clang says wherever they are used. */
+#pragma GCC diagnostic ignored "-Wcast-qual"
+
 /* The kernel fills at most 32 KiB at once (net/netlink/af_netlink.c, netlink_dump). */
 enum { ANSWER_BYTES = 32 * 1024, DUMP_SEQUENCE = 1 };
 

@@ -6,7 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "daemon/broker.h"
 #include "switch/port.h"
+
+enum { SECONDS_MAX = 24 * 60 * 60 };
 
 enum option_id {
     OPT_CONFIG,
@@ -16,6 +19,9 @@ enum option_id {
     OPT_LOG_LEVEL,
     OPT_STRICT_PATHS,
     OPT_LOG_FORMAT,
+    OPT_BROKER,
+    OPT_IDLE,
+    OPT_EXIT_TIMEOUT,
     OPT_VERSION,
     OPT_HELP,
     OPT_ROLE,
@@ -36,6 +42,9 @@ static const struct spelling {
     {"--log-level", OPT_LOG_LEVEL, true},
     {"--strict-paths", OPT_STRICT_PATHS, false},
     {"--log-format", OPT_LOG_FORMAT, true},
+    {"--broker", OPT_BROKER, false},
+    {"--broker-idle", OPT_IDLE, true},
+    {"--exit-timeout", OPT_EXIT_TIMEOUT, true},
     {"--version", OPT_VERSION, false},
     {"--help", OPT_HELP, false},
     {"--role", OPT_ROLE, true},
@@ -62,6 +71,9 @@ static const char help_text[] =
     "                      its configuration or its folders\n"
     "  --log-format FORMAT text, json (an object a line), journal (priorities before the text) or\n"
     "                      journal-json. Default: journal where stderr is the journal, else text\n"
+    "  --broker            macOS 26: be the network broker, as a job of launchd\n"
+    "  --broker-idle S     the broker ends when nothing was in use for so many seconds (120)\n"
+    "  --exit-timeout S    ExitTimeOut of the broker's job (20)\n"
     "  --version           print the version and exit\n"
     "  --help              print this and exit\n"
     "\n"
@@ -111,6 +123,11 @@ static bool parse_id(const char *text, uint32_t *ret_id)
     return true;
 }
 
+static bool parse_seconds(const char *text, uint32_t *ret_seconds)
+{
+    return parse_id(text, ret_seconds) && *ret_seconds <= SECONDS_MAX;
+}
+
 static bool parse_role(const char *text, enum role *ret_role)
 {
     static const char *const names[ROLE_N] = {
@@ -150,6 +167,16 @@ static const char *take(struct options *options, enum option_id id, const char *
         return log_format_parse(value, &options->log_format)
                    ? NULL
                    : "--log-format: choose text, json, journal or journal-json, not";
+    case OPT_BROKER:
+        options->is_broker = true;
+        return NULL;
+    case OPT_IDLE:
+        return parse_seconds(value, &options->broker_idle_s) ? NULL
+                                                             : "--broker-idle: not a number of seconds:";
+    case OPT_EXIT_TIMEOUT:
+        return parse_seconds(value, &options->broker_exit_timeout_s)
+                   ? NULL
+                   : "--exit-timeout: not a number of seconds:";
     case OPT_VERSION:
         options->version = true;
         return NULL;
@@ -182,7 +209,10 @@ static const struct spelling *find_spelling(const char *word)
 
 int options_parse(struct options *ret_options, int argc, char **argv, char *ret_why, size_t why_size)
 {
-    *ret_options = (struct options){.log_level = LOG_INFO, .role = ROLE_MONITOR};
+    *ret_options = (struct options){.log_level = LOG_INFO,
+                                    .role = ROLE_MONITOR,
+                                    .broker_idle_s = BROKER_IDLE_S,
+                                    .broker_exit_timeout_s = BROKER_EXIT_TIMEOUT_S};
     for (int i = 1; i < argc; i++) {
         const char *word = argv[i];
         const struct spelling *spelling = find_spelling(word);

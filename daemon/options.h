@@ -26,6 +26,8 @@ struct options {
     enum log_level log_level;
     bool has_log_format; /* else it depends on what stderr is */
     enum log_format log_format;
+    bool is_broker;
+    uint32_t broker_idle_s, broker_exit_timeout_s;
 
     /* Given by the monitor to the roles it starts, by nobody else. */
     enum role role; /* ROLE_MONITOR if not given */

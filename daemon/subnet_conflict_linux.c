@@ -12,6 +12,9 @@
 #include "daemon/netlink.h"
 #include "io/log.h"
 
+/* The macros of the kernel's headers cast const away, which clang says wherever they are used. */
+#pragma GCC diagnostic ignored "-Wcast-qual"
+
 enum { DEFAULT_PREFIX_MAX = 1 }; /* 0.0.0.0/0, and the two halves of it */
 
 struct search {

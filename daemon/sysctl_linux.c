@@ -11,6 +11,9 @@
 #include "daemon/netlink.h"
 #include "daemon/tap.h"
 
+/* The macros of the kernel's headers cast const away, which clang says wherever they are used. */
+#pragma GCC diagnostic ignored "-Wcast-qual"
+
 /* IFLA_AF_SPEC { AF_INET { IFLA_INET_CONF { setting: value } } }, which is as good as writing to /proc/sys,
  * and works where that is hidden or read-only, as in a service's sandbox. */
 struct set_request {

@@ -46,6 +46,7 @@ struct vmnet_role {
     uint64_t retry_ms; /* 0: no try is due */
     struct uplink_report state;
     bool is_up; /* the interface is; the state may be degraded all the same, for a forward */
+    struct broker_holders holders; /* as control has heard it */
 };
 
 bool vmnet_role_exists(void)
@@ -76,6 +77,15 @@ static void report(struct vmnet_role *role, bool is_wanted)
     uplink_process_report(&role->process, &role->state, is_wanted);
 }
 
+static void tell_holders(struct vmnet_role *role, bool is_wanted)
+{
+    const struct broker_holders *holders = role->uplink ? vmnet_uplink_holders(role->uplink) : NULL;
+    if (!holders || (!is_wanted && memcmp(holders, &role->holders, sizeof(*holders)) == 0))
+        return;
+    role->holders = *holders;
+    uplink_process_tell(&role->process, MSG_UPLINK_HOLDERS, holders, sizeof(*holders));
+}
+
 static void tell_all(void *ctx)
 {
     struct vmnet_role *role = ctx;
@@ -92,6 +102,7 @@ static void tell_all(void *ctx)
         uplink_process_tell(&role->process, MSG_UPLINK_READY, &facts, sizeof(facts));
     }
     report(role, true);
+    tell_holders(role, true);
 }
 
 /* ---- the interface ---- */
@@ -223,6 +234,7 @@ static void look_at_uplink(struct vmnet_role *role)
     if (!role->uplink)
         return;
     const enum vmnet_state state = vmnet_uplink_poll(role->uplink, role->process.now_ms);
+    tell_holders(role, false);
     if (state == VMNET_STOPPED) {
         role->process.is_over = true;
     } else if (role->process.is_ending) {

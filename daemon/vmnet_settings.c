@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "daemon/broker_settings_darwin.h"
 #include "io/vmnet_features.h"
 
 enum { MTU_USUAL = 1500 };
@@ -38,6 +39,8 @@ void vmnet_settings_of(const struct network_spec *spec, struct vmnet_settings *r
                                             [MODE_HOST] = VMNET_MODE_HOST,
                                             [MODE_BRIDGED] = VMNET_MODE_BRIDGED};
     const struct network_vmnet *vmnet = &spec->vmnet;
+    struct network_settings object;
+    char why[UPLINK_REASON_SIZE];
     *ret_settings = (struct vmnet_settings){
         .mode = modes[spec->mode],
         .gateway = spec->ipv4.gateway,
@@ -55,6 +58,8 @@ void vmnet_settings_of(const struct network_spec *spec, struct vmnet_settings *r
         .has_no_dns_proxy = !vmnet->dns_proxy,
         .has_no_router_advertisement = !vmnet->router_advertisement,
     };
+    if (network_objects_exist() && broker_settings(spec, &object, why) == 0)
+        snprintf(ret_settings->broker_network, sizeof(ret_settings->broker_network), "%s", spec->name);
     set_ids(spec, ret_settings);
     set_reservations(spec, ret_settings);
     memcpy(ret_settings->host_ipv6, vmnet->host_ipv6, sizeof(ret_settings->host_ipv6));

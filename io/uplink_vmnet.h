@@ -1,5 +1,8 @@
-/* io/uplink_vmnet.h - a network's way out through macOS's vmnet, by the classic interface (macOS 11 and
- * later)
+/* io/uplink_vmnet.h - a network's way out through macOS's vmnet
+ *
+ * By the classic interface (macOS 11 and later), or on a network object that the broker holds (macOS 26):
+ * which, the settings say. Where they name a broker's network and no broker is installed, it is the classic
+ * one.
  *
  * How it works
  *   vmnet_uplink_open() only asks for a start; vmnet_uplink_poll() tells when it is up or has failed. Nothing
@@ -26,8 +29,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "io/broker_client.h"
 #include "io/uplink.h"
 #include "io/vmnet_rules.h"
+#include "switch/port.h"
 
 enum vmnet_mode { VMNET_MODE_SHARED, VMNET_MODE_HOST, VMNET_MODE_BRIDGED };
 
@@ -49,6 +54,7 @@ struct vmnet_reservation {
 
 struct vmnet_settings {
     enum vmnet_mode mode;
+    char broker_network[PORT_NAME_SIZE]; /* the broker has it by this name; "": the classic interface */
     uint32_t gateway, netmask, dhcp_end; /* host byte order; 0: the system chooses all three */
     uint32_t mtu;                        /* 0: the system's; ignored in mode bridged */
     uint8_t interface_id[VMNET_ID_SIZE]; /* the same one gets the same MAC address, usually */
@@ -134,6 +140,8 @@ bool vmnet_uplink_may_ask_less(const struct vmnet_uplink *uplink);
 bool vmnet_uplink_is_unanswered(const struct vmnet_uplink *uplink);
 
 const struct vmnet_facts *vmnet_uplink_facts(const struct vmnet_uplink *uplink); /* VMNET_UP */
+/* Who holds the network, as the broker says; NULL: it is not the broker's, or he has not said yet. */
+const struct broker_holders *vmnet_uplink_holders(const struct vmnet_uplink *uplink);
 const struct vmnet_counters *vmnet_uplink_counters(const struct vmnet_uplink *uplink);
 uint32_t vmnet_uplink_waiting(const struct vmnet_uplink *uplink); /* frames that vmnet has not taken yet */
 

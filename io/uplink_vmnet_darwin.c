@@ -16,9 +16,11 @@
 #include <time.h>
 #include <vmnet/vmnet.h>
 
+#include "io/broker_client_darwin.h"
 #include "io/vmnet_batch_darwin.h"
 #include "io/vmnet_crossing_darwin.h"
 #include "io/vmnet_desc_darwin.h"
+#include "io/vmnet_network_darwin.h"
 #include "io/vmnet_rule_calls_darwin.h"
 #include "io/vmnet_status_darwin.h"
 #include "switch/frame.h"
@@ -33,6 +35,8 @@ enum {
 struct work {
     struct crossing *crossing;
     struct vmnet_settings settings;
+    struct broker_client *broker;   /* that holds our network; NULL: the classic interface */
+    struct network_object *network; /* likewise, once it has answered */
     interface_ref interface;
     bool is_answered; /* the start, in whatever way */
     bool is_started;
@@ -46,6 +50,8 @@ struct vmnet_uplink {
     uint64_t deadline_ms; /* STARTING, STOPPING */
     struct vmnet_facts facts;
     struct vmnet_counters counters;
+    struct broker_holders holders;
+    bool has_holders;
     char reason[UPLINK_REASON_SIZE];
     bool may_pass, may_ask_less, is_unanswered;
 
@@ -100,9 +106,26 @@ int vmnet_list_interfaces(char ret_names[VMNET_INTERFACES_MAX][UPLINK_IFNAME_SIZ
 
 /* ---- on the work queue ---- */
 
+/* What was the broker's goes back. */
+static void let_go(struct work *work)
+{
+    struct broker_client *broker = work->broker;
+    network_object_release(work->network);
+    work->network = NULL;
+    work->broker = NULL;
+    if (!broker)
+        return;
+    broker_client_close(broker);
+    crossing_unref(work->crossing); /* it speaks no more */
+}
+
 static void stop(struct work *work)
 {
     struct crossing *crossing = work->crossing;
+    if (work->broker && !work->network && !work->is_answered) {
+        work->is_answered = true; /* the broker's answer does not come any more */
+        let_go(work);
+    }
     if (!work->is_started || work->is_stopping) {
         if (work->is_answered && !work->is_stopping)
             crossing_tell_stopped(crossing); /* else its answer comes, and stops it */
@@ -115,9 +138,12 @@ static void stop(struct work *work)
         vmnet_stop_interface(work->interface, crossing_answers(crossing), ^(vmnet_return_t stopped) {
           (void)stopped; /* nothing that could be done about it */
           crossing_tell_stopped(crossing);
-          /* Behind the last event, which has no reference of its own. */
-          dispatch_async(crossing_events(crossing), ^{
-            crossing_unref(crossing);
+          dispatch_async(crossing_work(crossing), ^{
+            let_go(work);
+            /* Behind the last event, which has no reference of its own. */
+            dispatch_async(crossing_events(crossing), ^{
+              crossing_unref(crossing);
+            });
           });
         });
     if (status == VMNET_SUCCESS)
@@ -151,6 +177,8 @@ static void finish_start(struct work *work, uint32_t status, bool has_facts, con
     crossing_tell_started(work->crossing, status, facts);
     if (status != VMNET_SUCCESS || crossing_is_abandoned(work->crossing))
         stop(work);
+    if (!work->is_started)
+        let_go(work);
 }
 
 /* True if there is no need to ask vmnet, whose answer would be "invalid argument". */
@@ -177,18 +205,23 @@ static void answer_without_handle(struct work *work)
                    });
 }
 
-static void start(struct work *work)
+static void fail_to_start(struct work *work, uint32_t status)
 {
     const struct vmnet_facts none = {.mac = 0};
+    finish_start(work, status, false, &none);
+}
+
+static void start_classic(struct work *work)
+{
     struct crossing *crossing = work->crossing;
     if (is_missing(&work->settings)) {
-        finish_start(work, VMNET_STATUS_NO_INTERFACE, false, &none);
+        fail_to_start(work, VMNET_STATUS_NO_INTERFACE);
         return;
     }
     const struct vmnet_settings *settings = &work->settings; /* lives as long as the crossing */
     xpc_object_t desc = vmnet_desc_make(settings);
     if (!desc) {
-        finish_start(work, VMNET_MEM_FAILURE, false, &none);
+        fail_to_start(work, VMNET_MEM_FAILURE);
         return;
     }
     crossing_ref(crossing); /* the handler's; kept if it never comes */
@@ -225,12 +258,107 @@ static void ask_about_rule(struct work *work, unsigned slot, bool is_add, const 
     crossing_unref(crossing);
 }
 
+/* ---- on a network of the broker's: on the work queue ---- */
+
+static void start_on_network(struct work *work)
+{
+    struct crossing *crossing = work->crossing;
+    struct uplink_subnet subnet;
+    uint8_t prefix[16];
+    uint32_t status;
+    const struct vmnet_settings *settings = &work->settings; /* lives as long as the crossing */
+    xpc_object_t desc = vmnet_desc_make_member(settings);
+    network_object_subnet(work->network, &subnet, prefix);
+    crossing_ref(crossing); /* the handler's */
+    work->interface = network_object_start(
+        work->network, desc, crossing_answers(crossing),
+        ^(vmnet_return_t said, xpc_object_t param) {
+          struct vmnet_facts facts;
+          const bool has_facts = vmnet_desc_read(param, settings, &facts);
+          facts.subnet = subnet; /* which is the network's to tell */
+          dispatch_async(crossing_work(crossing), ^{
+            finish_start(work, said, has_facts, &facts);
+            crossing_unref(crossing);
+          });
+        },
+        &status);
+    xpc_release(desc);
+    if (status != VMNET_SUCCESS) {
+        fail_to_start(work, status);
+        crossing_unref(crossing); /* the handler's, which is not called */
+    } else if (!work->interface) {
+        answer_without_handle(work);
+    }
+}
+
+/* There is no broker: as before macOS 26, where that is enough. */
+static void go_without_broker(struct work *work)
+{
+    char why[UPLINK_REASON_SIZE];
+    if (vmnet_desc_check(&work->settings, why) == 0) {
+        start_classic(work);
+        return;
+    }
+    crossing_set_why(work->crossing, why);
+    fail_to_start(work, VMNET_STATUS_NO_BROKER);
+}
+
+static void on_broker_answer(void *ctx, xpc_object_t serialization, uint32_t status, const char *why)
+{
+    struct work *work = ctx;
+    char sentence[UPLINK_REASON_SIZE] = "";
+    if (status == VMNET_STATUS_NO_BROKER) {
+        struct crossing *crossing = crossing_ref(work->crossing); /* let_go() gives one back */
+        let_go(work);
+        go_without_broker(work);
+        crossing_unref(crossing);
+        return;
+    }
+    if (serialization)
+        work->network = network_object_open(serialization, &status, sentence);
+    else if (why[0])
+        snprintf(sentence, sizeof(sentence), "the network broker: %s", why);
+    if (work->network) {
+        start_on_network(work);
+    } else {
+        crossing_set_why(work->crossing, sentence);
+        fail_to_start(work, status);
+    }
+}
+
+static void on_broker_holders(void *ctx, const struct broker_holders *holders)
+{
+    struct work *work = ctx;
+    crossing_tell_holders(work->crossing, holders);
+}
+
+static void on_broker_lost(void *ctx)
+{
+    struct work *work = ctx;
+    crossing_tell_lost(work->crossing);
+}
+
+static void start(struct work *work)
+{
+    static const struct broker_client_ops ops = {on_broker_answer, on_broker_holders, on_broker_lost};
+    const char *network = work->settings.broker_network;
+    if (!network[0]) {
+        start_classic(work);
+        return;
+    }
+    work->broker = broker_client_open(network, crossing_work(work->crossing), &ops, work);
+    if (work->broker)
+        crossing_ref(work->crossing); /* until it is let go */
+    else
+        fail_to_start(work, VMNET_MEM_FAILURE);
+}
+
 /* ---- life, on the loop ---- */
 
 int vmnet_uplink_open(struct vmnet_uplink **ret_uplink, const struct vmnet_settings *settings,
                       uint64_t now_ms, char why[UPLINK_REASON_SIZE])
 {
-    int r = vmnet_desc_check(settings, why);
+    int r = settings->broker_network[0] ? 0 : vmnet_desc_check(settings, why);
     if (r < 0)
         return r;
     snprintf(why, UPLINK_REASON_SIZE, "out of memory or descriptors");
@@ -330,6 +458,8 @@ static void on_started(struct vmnet_uplink *uplink, const struct crossing_news *
 {
     if (news->status != VMNET_SUCCESS) {
         fail(uplink, VMNET_FAILED, "vmnet did not start", news->status);
+        if (news->why[0])
+            snprintf(uplink->reason, sizeof(uplink->reason), "%s", news->why);
         return;
     }
     uplink->facts = news->facts;
@@ -400,6 +530,12 @@ enum vmnet_state vmnet_uplink_poll(struct vmnet_uplink *uplink, uint64_t now_ms)
         on_started(uplink, &news);
     if (uplink->state == VMNET_UP && news.flags & CROSSING_EVENT)
         uplink->has_frames = true;
+    if (news.flags & CROSSING_HOLDERS) {
+        uplink->holders = news.holders;
+        uplink->has_holders = true;
+    }
+    if (uplink->state == VMNET_UP && news.flags & CROSSING_LOST)
+        lose(uplink, "vmnet's network is gone", VMNET_STATUS_BROKER_GONE);
     if (uplink->state == VMNET_UP)
         turn_rules(uplink, &news, now_ms);
     if (uplink->state == VMNET_STOPPING && (news.flags & CROSSING_STOPPED || now_ms >= uplink->deadline_ms))
@@ -457,6 +593,11 @@ bool vmnet_uplink_is_unanswered(const struct vmnet_uplink *uplink)
 const struct vmnet_facts *vmnet_uplink_facts(const struct vmnet_uplink *uplink)
 {
     return &uplink->facts;
+}
+
+const struct broker_holders *vmnet_uplink_holders(const struct vmnet_uplink *uplink)
+{
+    return uplink->has_holders ? &uplink->holders : NULL;
 }
 
 const struct vmnet_counters *vmnet_uplink_counters(const struct vmnet_uplink *uplink)

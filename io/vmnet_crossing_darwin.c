@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -159,6 +160,28 @@ void crossing_tell_rule(struct crossing *crossing, unsigned slot, uint32_t statu
     crossing->news.rules_answered |= UINT64_C(1) << slot;
     crossing->news.rule_status[slot] = status;
     tell(crossing, CROSSING_RULES);
+    pthread_mutex_unlock(&crossing->lock);
+}
+
+void crossing_tell_holders(struct crossing *crossing, const struct broker_holders *holders)
+{
+    pthread_mutex_lock(&crossing->lock);
+    crossing->news.holders = *holders;
+    tell(crossing, CROSSING_HOLDERS);
+    pthread_mutex_unlock(&crossing->lock);
+}
+
+void crossing_tell_lost(struct crossing *crossing)
+{
+    pthread_mutex_lock(&crossing->lock);
+    tell(crossing, CROSSING_LOST);
+    pthread_mutex_unlock(&crossing->lock);
+}
+
+void crossing_set_why(struct crossing *crossing, const char *why)
+{
+    pthread_mutex_lock(&crossing->lock);
+    snprintf(crossing->news.why, sizeof(crossing->news.why), "%s", why);
     pthread_mutex_unlock(&crossing->lock);
 }
 

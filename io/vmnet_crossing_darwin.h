@@ -15,6 +15,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "io/broker_client.h"
 #include "io/uplink_vmnet.h"
 #include "io/vmnet_rules.h"
 
@@ -22,7 +23,9 @@ enum {
     CROSSING_STARTED = 1 << 0, /* 'status' and, if it is a success, 'facts' are set */
     CROSSING_EVENT = 1 << 1,
     CROSSING_STOPPED = 1 << 2,
-    CROSSING_RULES = 1 << 3, /* 'rules_answered' is set, and of each of those its status */
+    CROSSING_RULES = 1 << 3,   /* 'rules_answered' is set, and of each of those its status */
+    CROSSING_HOLDERS = 1 << 4, /* 'holders' is set */
+    CROSSING_LOST = 1 << 5,    /* the network of the broker's has gone */
 };
 
 struct crossing;
@@ -34,6 +37,8 @@ struct crossing_news {
     struct vmnet_facts facts;
     uint64_t rules_answered; /* bit i: the question about slot i */
     uint32_t rule_status[VMNET_RULE_SLOTS];
+    struct broker_holders holders;
+    char why[UPLINK_REASON_SIZE]; /* of a start that failed, in the broker's words; "": none */
 };
 
 /* Returns 0 or a negative errno. The caller has one reference. 'owned' is given to free() with the last one.
@@ -54,6 +59,9 @@ bool crossing_tell_started(struct crossing *crossing, uint32_t status, const str
 void crossing_tell_event(struct crossing *crossing); /* on the events queue, which it holds back */
 void crossing_tell_stopped(struct crossing *crossing);
 void crossing_tell_rule(struct crossing *crossing, unsigned slot, uint32_t status);
+void crossing_tell_holders(struct crossing *crossing, const struct broker_holders *holders);
+void crossing_tell_lost(struct crossing *crossing);
+void crossing_set_why(struct crossing *crossing, const char *why); /* before the start is told */
 /* The loop does not wait for the start any more. */
 bool crossing_is_abandoned(struct crossing *crossing);
 

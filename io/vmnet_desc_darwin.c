@@ -142,6 +142,17 @@ xpc_object_t vmnet_desc_make(const struct vmnet_settings *settings)
     return desc;
 }
 
+xpc_object_t vmnet_desc_make_member(const struct vmnet_settings *settings)
+{
+    xpc_object_t desc = xpc_dictionary_create(NULL, NULL, 0);
+    if (!desc)
+        return NULL;
+    vmnet_desc_add_offload(desc, settings);
+    if (settings->is_isolated)
+        xpc_dictionary_set_bool(desc, vmnet_enable_isolation_key, true);
+    return desc;
+}
+
 static uint32_t get_address(xpc_object_t param, const char *key)
 {
     const char *text = xpc_dictionary_get_string(param, key);

@@ -13,6 +13,8 @@ int vmnet_desc_check(const struct vmnet_settings *settings, char why[UPLINK_REAS
 
 /* What vmnet_start_interface() takes: to be released. 'settings' have been checked. NULL: no memory. */
 xpc_object_t vmnet_desc_make(const struct vmnet_settings *settings);
+/* The same of an interface on a network object, which has addresses, MTU and all that itself. */
+xpc_object_t vmnet_desc_make_member(const struct vmnet_settings *settings);
 
 /* The part of it that says how frames are to be, for a start with a network object too. */
 void vmnet_desc_add_offload(xpc_object_t desc, const struct vmnet_settings *settings);

@@ -17,6 +17,10 @@ static const struct meaning {
      "the Mac has no such interface to bridge to; GET /v1/interfaces lists them"},
     {VMNET_STATUS_NO_HANDLE, true,
      "no handle and no reason given, which is a failure (1001); it is tried again"},
+    {VMNET_STATUS_NO_BROKER, true, "the network broker is not installed (docs/broker.md)"},
+    {VMNET_STATUS_BROKER_REFUSED, true, "the network broker refused; its log says why"},
+    {VMNET_STATUS_BROKER_GONE, true,
+     "the network broker has ended, and its networks with it; it is asked again"},
     {VMNET_STATUS_NO_OBJECTS, false, "this macOS has no network objects; update to macOS 26"},
     /* At boot it fails so until the system's own services run, and so does a subnet that is taken. */
     {VMNET_FAILURE, true,

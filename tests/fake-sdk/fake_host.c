@@ -22,6 +22,7 @@
 #include "io/vnet.h"
 #include "switch/mac.h"
 #include "switch/offload.h"
+#include "tests/fake-sdk/fake_network.h"
 #include "tests/fake-sdk/fake_vmnet.h"
 
 enum { TURN_MS = 5, MTU = 1500, PIECES = 16, WIRE_MAX = VNET_HEADER + FRAME_OFFLOAD_MAX };
@@ -148,12 +149,23 @@ static void on_rule(const struct fake_rule *rule, bool is_there)
     pthread_mutex_unlock(&lock);
 }
 
-static void on_running(xpc_object_t param)
+static void start_slirp(struct network_spec *spec, fake_network_frame *on_frame)
 {
     char why[UPLINK_REASON_SIZE] = "";
     struct slirp_addresses addresses;
-    struct network_spec spec;
     pthread_t thread;
+    if (slirp_addresses_choose(spec, &addresses, why) < 0 ||
+        slirp_uplink_create(&slirp, spec, &addresses, on_frame, NULL, why) < 0 ||
+        pthread_create(&thread, NULL, run, NULL) != 0) {
+        fprintf(stderr, "fake-sdk: no host: %s\n", why);
+        abort();
+    }
+    pthread_detach(thread);
+}
+
+static void on_running(xpc_object_t param)
+{
+    struct network_spec spec;
     if (slirp)
         return;
     network_spec_init(&spec, "fake", MODE_SHARED);
@@ -161,20 +173,48 @@ static void on_running(xpc_object_t param)
     spec.ipv4.netmask = address(param, vmnet_subnet_mask_key);
     spec.ipv4.dhcp_end = address(param, vmnet_end_address_key);
     if (!spec.ipv4.gateway)
-        return; /* bridged: nobody is on the other side */
-    if (slirp_addresses_choose(&spec, &addresses, why) < 0 ||
-        slirp_uplink_create(&slirp, &spec, &addresses, on_host_frame, NULL, why) < 0 ||
-        pthread_create(&thread, NULL, run, NULL) != 0) {
-        fprintf(stderr, "fake-sdk: no host: %s\n", why);
-        abort();
-    }
-    pthread_detach(thread);
+        return; /* bridged: nobody is on the other side; a network object: whoever is, is with its creator */
+    start_slirp(&spec, on_host_frame);
     signal(SIGUSR1, on_signal);
     fake_vmnet_set_host(on_guest_frame, NULL);
     fake_vmnet_on_rule(on_rule);
 }
 
+/* ---- behind a network object, in the process that made it: the first has a host ---- */
+
+static void *network;
+
+static void on_host_frame_of_network(void *ctx, const uint8_t *frame, size_t len)
+{
+    (void)ctx;
+    fake_network_inject(network, frame, len);
+}
+
+static void on_guest_frame_of_network(void *ctx, const uint8_t *frame, size_t len)
+{
+    (void)ctx;
+    pthread_mutex_lock(&lock);
+    slirp_uplink_input(slirp, frame, len);
+    pthread_mutex_unlock(&lock);
+}
+
+static fake_network_frame *on_network(void *made, const struct fake_network_info *info, void **ret_ctx)
+{
+    struct network_spec spec;
+    if (slirp)
+        return NULL;
+    network_spec_init(&spec, "fake", MODE_SHARED);
+    spec.ipv4.gateway = info->gateway;
+    spec.ipv4.netmask = info->netmask;
+    spec.ipv4.dhcp_end = (info->gateway | ~info->netmask) - 1;
+    network = made;
+    *ret_ctx = NULL;
+    start_slirp(&spec, on_host_frame_of_network);
+    return on_guest_frame_of_network;
+}
+
 __attribute__((constructor)) static void stand_by(void)
 {
     fake_vmnet_on_running(on_running);
+    fake_network_set_host(on_network);
 }

@@ -24,6 +24,7 @@ struct fake_network_script {
     vmnet_return_t start_status;  /* of vmnet_interface_start_with_network()'s handler; 0: success */
 };
 
+/* Else FAKE_NETWORK_STATUS is create_status, and FAKE_NETWORK_HANGS, if it is there, lets it hang. */
 void fake_network_set(const struct fake_network_script *script);
 void fake_network_go_on(void);
 int fake_network_alive(void); /* configurations and networks that have not been released */

@@ -33,7 +33,8 @@ struct _xpc_connection_s {
     dispatch_queue_t queue;
     xpc_handler_t handler;
     bool is_resumed, is_cancelled, is_reading;
-    int fd; /* -1: none */
+    bool is_over; /* it has been told that it is invalid, which is the last it hears */
+    int fd;       /* -1: none */
     struct pending *pending;
     uint32_t next_id;
     struct ucred peer;
@@ -137,11 +138,12 @@ void xpc_connection_set_target_queue(xpc_connection_t connection, dispatch_queue
 /* Takes the event's reference. */
 static void deliver(struct _xpc_connection_s *connection, xpc_object_t event)
 {
-    const bool is_last = xpc_get_type(event) == XPC_TYPE_ERROR;
+    const bool is_last = event == XPC_ERROR_CONNECTION_INVALID;
     xpc_retain(connection);
     dispatch_async(connection->queue, ^{
       pthread_mutex_lock(&lock);
-      const bool is_heard = is_last || !connection->is_cancelled;
+      const bool is_heard = !connection->is_over && (is_last || !connection->is_cancelled);
+      connection->is_over = connection->is_over || is_last;
       xpc_handler_t handler = connection->handler;
       pthread_mutex_unlock(&lock);
       if (is_heard)

@@ -13,7 +13,7 @@ LAYERS = {
     "io": {"folders": {"switch", "io"}, "libraries": {"uv.h", "slirp/libslirp.h", "libslirp.h", "pcap.h", "pcap/pcap.h"}},
     # Beside the log: who asks, what an uplink is called, and the plumbing of the socket it accepts on.
     "api": {"folders": {"switch", "api"},
-            "files": {"io/log.h", "io/peer.h", "io/uplink.h", "io/listener.h", "io/settings.h", "io/socket.h",
+            "files": {"io/log.h", "io/peer.h", "io/uplink.h", "io/broker_client.h", "io/listener.h", "io/settings.h", "io/socket.h",
                       "io/vmnet_features.h"},
             "libraries": {"uv.h", "jansson.h", "microhttpd.h"}},
     "daemon": {"folders": {"switch", "io", "api", "daemon"},

@@ -145,6 +145,28 @@ static struct network_status up_status(const struct lan_snapshot *lan)
                                    .lan = lan};
 }
 
+static void who_holds_a_network_of_the_brokers_is_shown(void **state)
+{
+    const struct broker_holders holders = {.n = BROKER_HOLDERS_MAX + 1, .list = {{.pid = 7, .uid = 501}}};
+    struct lan_snapshot lan = {.n_ports = 2};
+    struct network_status status = up_status(&lan);
+    struct network_spec spec;
+    (void)state;
+    network_spec_init(&spec, "n", MODE_SHARED);
+    json_t *view = view_network(&spec, &status);
+    assert_is_null(view, "uplink", "broker");
+    json_decref(view);
+    status.holders = &holders;
+    view = view_network(&spec, &status);
+    const json_t *broker = json_object_get(json_object_get(view, "uplink"), "broker");
+    const json_t *peers = json_object_get(broker, "peers");
+    assert_int_equal(json_integer_value(json_object_get(broker, "count")), BROKER_HOLDERS_MAX + 1);
+    assert_int_equal(json_array_size(peers), BROKER_HOLDERS_MAX);
+    assert_int_equal(json_integer_value(json_object_get(json_array_get(peers, 0), "pid")), 7);
+    assert_int_equal(json_integer_value(json_object_get(json_array_get(peers, 0), "uid")), 501);
+    json_decref(view);
+}
+
 static void a_subnet_that_the_system_chose_is_shown(void **state)
 {
     struct lan_snapshot lan = {.n_ports = 2};
@@ -285,6 +307,7 @@ int main(void)
         cmocka_unit_test(unplugged_port_shows_nulls),
         cmocka_unit_test(since_is_a_moment_in_utc),
         cmocka_unit_test(a_subnet_that_the_system_chose_is_shown),
+        cmocka_unit_test(who_holds_a_network_of_the_brokers_is_shown),
         cmocka_unit_test(network_shows_what_was_set_and_what_is),
         cmocka_unit_test(unresponsive_network_shows_no_counters),
         cmocka_unit_test(shown_settings_can_be_put_back),
