@@ -130,7 +130,7 @@ static int run(const char *const words[], char *output, size_t size)
     if (!tool)
         return -ENOENT;
     snprintf(timeout, sizeof(timeout), "--timeout=%d", OVS_SECONDS); /* it ends itself by SIGALRM */
-    for (int i = 0; words[i] && i < WORDS_MAX; i++) {
+    for (int i = 0; i < WORDS_MAX && words[i]; i++) {
         snprintf(copies[i], sizeof(copies[i]), "%s", words[i]);
         argv[i + 2] = copies[i];
     }
