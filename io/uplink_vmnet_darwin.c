@@ -268,6 +268,10 @@ static void start_on_network(struct work *work)
     uint32_t status;
     const struct vmnet_settings *settings = &work->settings; /* lives as long as the crossing */
     xpc_object_t desc = vmnet_desc_make_member(settings);
+    if (!desc) {
+        fail_to_start(work, VMNET_MEM_FAILURE);
+        return;
+    }
     network_object_subnet(work->network, &subnet, prefix);
     crossing_ref(crossing); /* the handler's */
     work->interface = network_object_start(
