@@ -159,9 +159,10 @@ def test_a_stream_guest_and_a_datagram_guest_on_one_network(user_daemon):
     """VMSWITCH_JOIN: the datagram guest by vmnet-run, in the switch that the stream guest is on."""
     user_daemon.create("shared", mode="shared", uplink="user")
     env = {**os.environ, "VMSWITCH_JOIN": "shared", "VMSWITCH_SOCKET": str(user_daemon.api_path)}
-    one = Guest(f"stream,server=off,addr.type=unix,addr.path={user_daemon.path('shared.stream')}")
-    two = Guest("dgram,local.type=fd,local.str=4", wrap=[str(BIN / "vmnet-run"), "--"], env=env)
-    with one.ready(), two.ready():
+    with Guest(f"stream,server=off,addr.type=unix,addr.path={user_daemon.path('shared.stream')}") as one, \
+            Guest("dgram,local.type=fd,local.str=4", wrap=[str(BIN / "vmnet-run"), "--"], env=env) as two:
+        one.ready()
+        two.ready()
         addresses = [one.dhcp(), two.dhcp()]
         assert len(set(addresses)) == 2
         one.ping(addresses[1])
