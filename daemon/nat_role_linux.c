@@ -153,8 +153,11 @@ static void write_rules(struct nat_role *role)
                                   .forwards = forwards};
     role->rules_failure[0] = '\0';
     if (!role->table)
-        role->table = nat_table_create();
-    if (!role->table || nat_rules_write(&plan, text, sizeof(text)) < 0)
+        role->table = nat_table_create(role->rules_failure, sizeof(role->rules_failure));
+    if (!role->table)
+        return;
+    role->rules_failure[0] = '\0';
+    if (nat_rules_write(&plan, text, sizeof(text)) < 0)
         snprintf(role->rules_failure, sizeof(role->rules_failure), "nftables: out of memory");
     else
         nat_table_apply(role->table, text, role->rules_failure, sizeof(role->rules_failure));

@@ -6,9 +6,9 @@
 
 struct nat_table;
 
-/* Returns NULL if memory or descriptors are short. What it owns in the kernel goes with it, or with the
- * process. */
-struct nat_table *nat_table_create(void);
+/* Returns NULL with a sentence if the library is not installed, or memory or descriptors are short. What it
+ * owns in the kernel goes with it, or with the process. */
+struct nat_table *nat_table_create(char *ret_why, size_t why_size);
 void nat_table_destroy(struct nat_table *table); /* NULL is fine */
 
 /* Runs a text of daemon/nat_rules.h as one transaction: all of it, or nothing. Needs CAP_NET_ADMIN. Returns

@@ -15,7 +15,7 @@ set(CPACK_DEBIAN_PACKAGE_SECTION net)
 set(CPACK_DEBIAN_PACKAGE_PRIORITY optional)
 set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS ON)
 set(CPACK_DEBIAN_PACKAGE_DEPENDS "init-system-helpers (>= 1.54~), systemd | systemd-standalone-sysusers | systemd-sysusers")
-set(CPACK_DEBIAN_PACKAGE_SUGGESTS "qemu-system, dnsmasq-base")
+set(CPACK_DEBIAN_PACKAGE_SUGGESTS "qemu-system, dnsmasq-base, libnftables1")
 set(CPACK_DEBIAN_PACKAGE_DESCRIPTION
   "vmswitchd joins virtual machines into named networks. Each network is a
 switch that learns which address is behind which port, in a process of its
