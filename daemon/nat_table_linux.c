@@ -16,7 +16,7 @@
 /* Loaded by the one process that needs it: linked to the program, it and what it needs would cost every
  * process of every daemon most of a MB. */
 struct nft {
-    void *library;
+    void *library; /* stays loaded: it has globals that own memory */
     struct nft_ctx *(*ctx_new)(uint32_t flags);
     void (*ctx_free)(struct nft_ctx *ctx);
     int (*buffer_error)(struct nft_ctx *ctx);
@@ -74,8 +74,6 @@ void nat_table_destroy(struct nat_table *table)
         return;
     if (table->ctx)
         table->nft.ctx_free(table->ctx);
-    if (table->nft.library)
-        dlclose(table->nft.library);
     free(table);
 }
 
