@@ -24,12 +24,23 @@ static void end(struct control *control, int exit_code)
     uv_stop(&control->loop);
 }
 
+/* vmnet where it can start and does what the network asks for, else libslirp. */
+static enum network_uplink resolve_shared(const struct control *control, const struct network_spec *spec)
+{
+    struct network_spec by_vmnet = *spec;
+    struct spec_error error;
+    by_vmnet.uplink = WANT_VMNET;
+    return vmnet_role_may_start(control->hello.is_root) && network_spec_check(&by_vmnet, &error) == 0
+               ? WANT_VMNET
+               : WANT_USER;
+}
+
 int control_resolve_uplink(const struct control *control, const struct network_spec *spec,
                            enum network_uplink *ret_uplink, struct spec_error *ret_error)
 {
     enum network_uplink want = spec->uplink;
     if (want == WANT_AUTO)
-        want = spec->mode == MODE_SHARED     ? WANT_USER
+        want = spec->mode == MODE_SHARED     ? resolve_shared(control, spec)
                : spec->mode == MODE_INTERNAL ? WANT_NONE
                : vmnet_role_exists()         ? WANT_VMNET
                                              : WANT_TAP;
@@ -179,6 +190,7 @@ static int load_state(struct control *control)
         (control->hello.is_first || has_orphan(control, "shared"))) {
         struct network_spec spec;
         network_spec_init(&spec, "shared", MODE_SHARED);
+        spec.uplink = WANT_USER; /* which needs nothing, wherever we are */
         if (!managed_add(control, &spec, SOURCE_DEFAULT, control->hello.service_uid,
                          control->hello.service_gid))
             return -1;

@@ -28,6 +28,8 @@ int vmnet_main(int channel_fd, uint32_t uid, uint32_t gid);
 int nat_main(int channel_fd, uint32_t uid, uint32_t gid);
 /* On this system. */
 bool vmnet_role_exists(void);
+/* Where vmnet would not refuse for want of a privilege. */
+bool vmnet_role_may_start(bool is_root);
 bool nat_role_exists(void);
 
 #endif

@@ -26,6 +26,7 @@
 #include "daemon/uplink_process.h"
 #include "daemon/vmnet_settings.h"
 #include "io/log.h"
+#include "io/system_version_darwin.h"
 #include "io/uplink_vmnet.h"
 #include "switch/mac.h"
 
@@ -52,6 +53,12 @@ struct vmnet_role {
 bool vmnet_role_exists(void)
 {
     return true;
+}
+
+/* From macOS 26 on an entitlement does, which the scripts that install and sign give. */
+bool vmnet_role_may_start(bool is_root)
+{
+    return is_root || system_version() >= 2600;
 }
 
 /* Stops the interface first. */

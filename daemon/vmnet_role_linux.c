@@ -13,3 +13,9 @@ bool vmnet_role_exists(void)
 {
     return false;
 }
+
+bool vmnet_role_may_start(bool is_root)
+{
+    (void)is_root;
+    return false;
+}

@@ -56,6 +56,19 @@ def vm(daemon):
         yield one
 
 
+@pytest.mark.root
+def test_auto_is_vmnet_for_a_shared_network_that_it_can_serve(daemon):
+    daemon.create("v", mode="shared")
+    assert uplink_of(daemon)["kind"] == "vmnet"
+    daemon.create("w", mode="shared", host_loopback=True, ipv4={"gateway": "192.168.107.1"})  # what libslirp alone knows
+    assert daemon.health("w")["uplink"]["kind"] == "user"
+
+
+def test_auto_is_libslirp_where_vmnet_would_not_start(user_daemon):
+    user_daemon.create("v", mode="shared")
+    assert user_daemon.health("v")["uplink"]["kind"] == "user"
+
+
 def test_a_vm_reaches_the_host_behind_vmnet(daemon, vm):
     assert uplink_of(daemon)["kind"] == "vmnet" and uplink_of(daemon)["pid"] == pid_of(daemon)
     assert answers(vm)
