@@ -11,6 +11,9 @@
 
 #include "daemon/netlink.h"
 
+/* The macros of the kernel's headers cast const away, which clang says wherever they are used. */
+#pragma GCC diagnostic ignored "-Wcast-qual"
+
 struct listing {
     struct bridge *bridges;
     int n;

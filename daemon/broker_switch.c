@@ -137,7 +137,7 @@ enum switch_answer switch_find(const char *runtime_dir, const char *name, struct
 {
     char request[256];
     enum switch_answer found = SWITCH_UNREACHABLE;
-    char *text = malloc(ANSWER_MAX);
+    char *text = calloc(1, ANSWER_MAX);
     const int fd = connect_to(runtime_dir, "api.sock");
     const int len =
         snprintf(request, sizeof(request),
@@ -145,7 +145,7 @@ enum switch_answer switch_find(const char *runtime_dir, const char *name, struct
     long n = fd < 0 ? fd : -EPIPE;
     if (fd >= 0 && text && socket_send_fd(fd, request, (size_t)len, -1) == len)
         n = receive_text(fd, text, ANSWER_MAX, '\0');
-    if (n > 0)
+    if (text && n > 0)
         found = judge(text, name, ret_network, why);
     else
         snprintf(why, MESSAGE_WHY_SIZE, "vmswitchd does not answer at %s/api.sock: %s", runtime_dir,

@@ -453,6 +453,7 @@ int control_main(int channel_fd)
     signal(SIGINT, SIG_IGN);
     log_open("control", LOG_INFO);
     control->binds_end = &control->binds;
+    control->reloads_end = &control->reloads;
     control->started_ms = uv_now(&control->loop);
     asks_open(&control->asks, &control->loop);
     control_ready_open(control);

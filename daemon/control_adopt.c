@@ -118,7 +118,7 @@ static void keep_held_ports(struct adoption *adoption, const struct network_spec
 static void wait_for_restart(struct adoption *adoption, struct reload_plan *plan)
 {
     struct managed *m = adoption->m;
-    struct pending *pending = malloc(sizeof(*pending));
+    struct pending *pending = managed_new_pending(m);
     if (!pending)
         return; /* then it is restarted */
     *pending = (struct pending){
@@ -130,13 +130,10 @@ static void wait_for_restart(struct adoption *adoption, struct reload_plan *plan
     m->uid = adoption->uid;
     m->gid = adoption->gid;
     pending->fields = json_incref(plan->needs_restart);
-    if (json_array_size(pending->fields) > 0) {
-        m->pending = pending;
+    if (json_array_size(pending->fields) > 0)
         log_info("network %s: adopted as it runs; the configuration has it otherwise", m->spec.name);
-    } else {
-        json_decref(pending->fields);
-        free(pending);
-    }
+    else
+        managed_drop_pending(m);
 }
 
 static void compare(struct adoption *adoption)

@@ -176,8 +176,8 @@ struct control {
     struct attach_server *attach;
     struct managed *networks;
     uint32_t n_networks;
-    struct reload *reloads;          /* the first of them is at work */
-    struct step *binds, **binds_end; /* sockets still to ask the monitor for */
+    struct reload *reloads, **reloads_end; /* the first of them is at work */
+    struct step *binds, **binds_end;       /* sockets still to ask the monitor for */
     unsigned n_binds_open;
     struct { /* control_ready.c */
         uv_timer_t timer;
@@ -214,6 +214,8 @@ void managed_remove(struct managed *m, managed_settled *fn, void *ctx);
 /* Its next start will be with what is pending. */
 void managed_take_pending(struct managed *m);
 void managed_drop_pending(struct managed *m);
+/* An empty one in the place of that, the network's own; NULL, and none, if memory is short. */
+struct pending *managed_new_pending(struct managed *m);
 struct port_spec *managed_find_port(struct managed *m, const char *port); /* a named one, or NULL */
 void managed_forget_port(struct managed *m, const char *port);            /* out of 'ports' */
 void managed_exited(struct managed *m, const struct child_exited *exited);

@@ -124,6 +124,13 @@ void managed_drop_pending(struct managed *m)
     m->pending = NULL;
 }
 
+struct pending *managed_new_pending(struct managed *m)
+{
+    managed_drop_pending(m);
+    m->pending = calloc(1, sizeof(*m->pending));
+    return m->pending;
+}
+
 void managed_take_pending(struct managed *m)
 {
     const struct pending *pending = m->pending;
@@ -531,6 +538,8 @@ static void on_started(void *ctx, struct message *answer)
         }
     } else if (m->phase == PHASE_STOPPING && (!started || started->error)) {
         after_stop(m); /* it never ran: no MSG_EXITED will come */
+    } else if (m->phase == PHASE_STOPPING) {
+        m->pid = started->pid; /* whose end is waited for */
     }
     managed_unref(m);
 }
@@ -654,7 +663,9 @@ void control_describe_exit(int status, char *why, size_t size)
 void managed_exited(struct managed *m, const struct child_exited *exited)
 {
     char why[MESSAGE_WHY_SIZE];
-    if (m->pid != exited->pid && m->pid != 0)
+    /* Of one that had the name before: it may end, and be told of, while its successor is on its way. The
+     * monitor tells of a start before it tells of its end. */
+    if (m->pid != exited->pid)
         return;
     close_channel(m);
     m->pid = 0;

@@ -35,7 +35,8 @@ struct reload {
     char path[MESSAGE_PATH_SIZE];
     struct config config; /* as read; control's after KEEP_CONFIG */
     struct wanted wanted[NETWORKS_MAX];
-    unsigned n_open; /* answers to come, and ours while we work */
+    unsigned n_open;  /* answers to come, and ours while we work */
+    struct job *jobs; /* that are open */
     json_t *networks, *settings;
     unsigned counts[5]; /* by enum outcome */
 };
@@ -46,6 +47,7 @@ _Static_assert(sizeof(outcome_names) / sizeof(outcome_names[0]) == NEEDS_RESTART
 
 /* What is done about one network. */
 struct job {
+    struct job *next;
     struct reload *reload;
     struct managed *m; /* holds a reference; NULL: there is no memory for it */
     json_t *shown;     /* in reload->networks */
@@ -71,6 +73,8 @@ static void reload_free(struct reload *reload)
     while (*at != reload)
         at = &(*at)->next;
     *at = reload->next;
+    if (!*at)
+        control->reloads_end = at;
     config_deinit(&reload->config);
     json_decref(reload->networks);
     json_decref(reload->settings);
@@ -178,16 +182,27 @@ static void keep_pending(struct job *job)
     struct managed *m = job->m;
     if (!job->may_wait || job->is_restarted || m->is_gone)
         return;
-    managed_drop_pending(m);
     if (json_array_size(job->plan.needs_restart) == 0) {
+        managed_drop_pending(m);
         m->source = job->wanted.source;
         return;
     }
-    m->pending = malloc(sizeof(*m->pending));
-    if (!m->pending)
+    struct pending *pending = managed_new_pending(m);
+    if (!pending)
         return;
-    *m->pending = job->wanted;
-    m->pending->fields = json_deep_copy(job->plan.needs_restart);
+    *pending = job->wanted;
+    pending->fields = json_deep_copy(job->plan.needs_restart);
+}
+
+static void job_free(struct job *job)
+{
+    struct job **at = &job->reload->jobs;
+    while (*at != job)
+        at = &(*at)->next;
+    *at = job->next;
+    reload_plan_free(&job->plan);
+    managed_unref(job->m);
+    free(job);
 }
 
 static void job_close(struct job *job)
@@ -197,9 +212,7 @@ static void job_close(struct job *job)
         return;
     keep_pending(job);
     show(job);
-    reload_plan_free(&job->plan);
-    managed_unref(job->m);
-    free(job);
+    job_free(job);
     reload_close(reload);
 }
 
@@ -217,6 +230,8 @@ static struct job *job_new(struct reload *reload, struct managed *m, const char 
     }
     json_array_append_new(reload->networks, shown);
     job->reload = reload;
+    job->next = reload->jobs;
+    reload->jobs = job;
     job->m = m;
     job->shown = shown;
     job->n_open = 1;
@@ -723,7 +738,7 @@ static void begin_next(struct control *control)
 
 void control_reload(struct control *control, struct api_call *call, const struct api_reload *request)
 {
-    struct reload *reload = calloc(1, sizeof(*reload)), **at = &control->reloads;
+    struct reload *reload = calloc(1, sizeof(*reload));
     if (reload) {
         reload->networks = json_array();
         reload->settings = json_array();
@@ -738,9 +753,8 @@ void control_reload(struct control *control, struct api_call *call, const struct
     reload->control = control;
     reload->call = call;
     reload->request = *request;
-    while (*at)
-        at = &(*at)->next;
-    *at = reload;
+    *control->reloads_end = reload;
+    control->reloads_end = &reload->next;
     begin_next(control);
 }
 
