@@ -9,6 +9,8 @@
 #
 #   --from DIR     where the programs are (default: beside this script, its libexec folder, or build/release/bin)
 #   --to DIR       another folder than the one above
+#   --bundle DIR   instead: the copy in an application's bundle that a VM manager compares with (Rancher Desktop, Finch); as
+#                  whoever owns that folder, not as root, and only those programs that the bundle has
 #   --sudoers      also a file in sudoers.d, checked with visudo, so that administrators need no password
 #   --dry-run      say what would be done
 #   --root DIR     take DIR for /, as packages and tests do
@@ -20,7 +22,7 @@ umask 022
 
 self=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 manifest=.vmswitch-installed
-root= from= to= sudoers=false dry_run=false action= layout=
+root= from= to= bundle=false sudoers=false dry_run=false action= layout=
 
 say() { printf '%s\n' "$*"; }
 fail() { printf 'install-dropin.sh: error: %s\n' "$*" >&2; exit 1; }
@@ -30,10 +32,11 @@ while [ $# -gt 0 ]; do
     case $1 in
     --from) from=${2:?--from needs a folder}; shift ;;
     --to) to=${2:?--to needs a folder}; shift ;;
+    --bundle) to=${2:?--bundle needs a folder} bundle=true; shift ;;
     --root) root=${2:?--root needs a folder}; shift ;;
     --sudoers) sudoers=true ;;
     --dry-run) dry_run=true ;;
-    -h | --help) sed -n '2,18s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 0 ;;
+    -h | --help) sed -n '2,20s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 0 ;;
     install | uninstall | status) action=$1 ;;
     socket_vmnet | colima) layout=$1 programs="socket_vmnet socket_vmnet_client" ;;
     vmnet-helper) layout=$1 programs="vmnet-helper vmnet-run vmnet-client" ;;
@@ -52,7 +55,7 @@ esac
 # The owner that a folder must have: root, or in --root DIR whoever plays root there.
 owner=0
 [ -z "$root" ] || owner=$(id -u)
-[ -n "$root" ] || [ "$(id -u)" = 0 ] || $dry_run || [ "$action" = status ] || fail "only root can do that; run: sudo $0 $action $layout"
+[ -n "$root" ] || [ "$(id -u)" = 0 ] || $bundle || $dry_run || [ "$action" = status ] || fail "only root can do that; run: sudo $0 $action $layout"
 
 # check_folder PATH: that nobody but root can put something else there.
 check_folder() {
@@ -78,6 +81,27 @@ check_parents() {
         [ -e "$at" ] || [ -L "$at" ] || return 0
         check_folder "$at"
     done
+}
+
+# check_place: the folder is one that nobody could use to have root run or write something else.
+check_place() {
+    if ! $bundle; then
+        check_parents "$to"
+        return
+    fi
+    # What its owner may change anyway, root must not write to: he could have put a symlink in the way.
+    owner=$(id -u)
+    [ -d "$folder" ] || fail "there is no folder $to; find it: find /Applications -name socket_vmnet -type f"
+    check_folder "$folder"
+}
+
+# choose_programs: in a bundle, those that are there.
+choose_programs() {
+    local program there=
+    $bundle || return 0
+    for program in $programs; do [ ! -f "$folder/$program" ] || there="$there $program"; done
+    [ -n "$there" ] || fail "there is none of these in $to: $programs"
+    programs=${there# }
 }
 
 # ---- one program ----
@@ -110,7 +134,8 @@ find_programs() {
 install_programs() {
     local program
     find_programs
-    check_parents "$to"
+    check_place
+    choose_programs
     run mkdir -p "$folder"
     for program in $programs; do
         if ! is_ours "$program" && { [ -e "$folder/$program" ] || [ -L "$folder/$program" ]; }; then
@@ -129,7 +154,8 @@ install_programs() {
 
 uninstall_programs() {
     local program left=false
-    check_parents "$to"
+    check_place
+    choose_programs
     for program in $programs; do
         if ! is_ours "$program"; then
             [ ! -e "$folder/$program" ] || { say "left $to/$program alone: it is not what was installed"; left=true; }
@@ -142,7 +168,7 @@ uninstall_programs() {
         fi
     done
     run rm -f "$folder/$manifest"
-    $left || $dry_run || rmdir "$folder" "$(dirname "$folder")" 2> /dev/null || true
+    $left || $dry_run || $bundle || rmdir "$folder" "$(dirname "$folder")" 2> /dev/null || true
 }
 
 status_of_programs() {
@@ -174,9 +200,11 @@ folder=$root$to
 case $action in
 status) status_of_programs ;;
 install)
+    ! $sudoers || ! $bundle || fail "--sudoers is not for a bundle"
     ! $sudoers || install_sudoers
     install_programs
-    say "To switch back: sudo $self/install-dropin.sh uninstall $layout$([ "$to" = "/opt/$layout/bin" ] || echo " --to $to")"
+    if $bundle; then say "To switch back: $self/install-dropin.sh uninstall $layout --bundle '$to'"
+    else say "To switch back: sudo $self/install-dropin.sh uninstall $layout$([ "$to" = "/opt/$layout/bin" ] || echo " --to $to")"; fi
     ;;
 uninstall)
     uninstall_programs

@@ -231,3 +231,33 @@ def test_sudoers_that_visudo_refuses_change_nothing(place):
 
 def test_there_is_no_sudoers_file_for_colima(place):
     assert "there is no sudoers file for colima" in dropin(place, "install", "colima", "--sudoers", code=1)
+
+
+def test_a_bundle_and_the_installed_file_are_the_same_bytes(place):
+    """Drop-in 28: Rancher Desktop and Finch put their own back where the two differ. And back again, both."""
+    bundle = place / "root" / "App 1.app" / "socket_vmnet" / "bin"
+    program(bundle / "socket_vmnet", "theirs")
+    installed = place / "root" / "opt" / "rancher-desktop" / "bin"
+    before = tree(place / "root")
+    said = dropin(place, "--bundle", "/App 1.app/socket_vmnet/bin", "install", "socket_vmnet")
+    assert "uninstall socket_vmnet --bundle '/App 1.app/socket_vmnet/bin'" in said
+    dropin(place, "--to", "/opt/rancher-desktop/bin", "install", "socket_vmnet")
+    assert (bundle / "socket_vmnet").read_bytes() == (installed / "socket_vmnet").read_bytes() == (place / "ours" / "socket_vmnet").read_bytes()
+    assert not (bundle / "socket_vmnet_client").exists()  # it had none
+    dropin(place, "--to", "/opt/rancher-desktop/bin", "uninstall", "socket_vmnet")
+    dropin(place, "--bundle", "/App 1.app/socket_vmnet/bin", "uninstall", "socket_vmnet")
+    assert tree(place / "root") == before
+
+
+def test_a_bundle_that_is_not_ours_to_write_is_refused(place):
+    """Root must not write where somebody else could have put a symlink in the way."""
+    bundle = place / "root" / "App.app"
+    program(bundle / "socket_vmnet", "theirs")
+    assert "no folder" in dropin(place, "--bundle", "/Other.app", "install", "socket_vmnet", code=1)
+    assert "none of these" in dropin(place, "--bundle", "/App.app", "install", "vmnet-helper", code=1)
+    (place / "root" / "Link.app").symlink_to("App.app")
+    assert "symlink" in dropin(place, "--bundle", "/Link.app", "install", "socket_vmnet", code=1)
+    if os.geteuid() == 0:
+        os.chown(bundle, 12345, 12345)
+        assert "belongs to uid 12345" in dropin(place, "--bundle", "/App.app", "install", "socket_vmnet", code=1)
+    assert (bundle / "socket_vmnet").read_text() == "#!/bin/sh\necho theirs\n"
