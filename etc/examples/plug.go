@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"log"
 	"net"
 	"net/http"
 	"os"
@@ -14,45 +15,36 @@ import (
 	"strings"
 )
 
-func main() {
-	api, network, port, command := os.Args[1], "/v1/networks/"+os.Args[2], "/ports/"+os.Args[3], os.Args[4:]
-	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, // the API answers one request a connection
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, "unix", api)
-		}}}
-	ask := func(method, path, body string) (answer struct {
-		Detail    string
-		State     string
-		Addresses []string
-		Sockets   struct{ Datagram string }
-	}) {
-		request, err := http.NewRequest(method, "http://localhost"+path, strings.NewReader(body))
-		check(err)
-		response, err := client.Do(request)
-		check(err)
-		defer response.Body.Close()
-		if response.StatusCode != http.StatusNoContent {
-			check(json.NewDecoder(response.Body).Decode(&answer))
-		}
-		if response.StatusCode >= 300 {
-			check(fmt.Errorf("%s %s: %s", method, path, answer.Detail))
-		}
-		return answer
+// The API answers one request a connection.
+var client = http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+	return new(net.Dialer).DialContext(ctx, "unix", os.Args[1])
+}}}
+
+func ask(method, path, body string) (answer map[string]any) {
+	request, _ := http.NewRequest(method, "http://localhost"+path, strings.NewReader(body))
+	response, err := client.Do(request)
+	if err != nil {
+		log.Fatal("plug.go: ", err)
 	}
-	ask("PUT", network, `{"mode": "internal"}`) // makes it if it is not there
-	vm := exec.Command(command[0], command[1:]...)
-	vm.Env = append(os.Environ(), "VM_SOCKET="+ask("PUT", network+port, "{}").Sockets.Datagram)
-	vm.Stdout, vm.Stderr = os.Stdout, os.Stderr
-	err := vm.Run()
-	found := ask("GET", network+port, "") // a VM manager that has been restarted finds its port by name
-	fmt.Println(found.State, found.Addresses)
-	ask("DELETE", network+port, "") // the network stays: others may be on it
-	check(err)
+	json.NewDecoder(response.Body).Decode(&answer) // of a DELETE: nothing
+	if response.StatusCode >= 300 {
+		log.Fatal("plug.go: ", method, " ", path, ": ", answer["detail"])
+	}
+	return answer
 }
 
-func check(err error) {
+func main() {
+	log.SetFlags(0) // no time of day
+	network, port := "/v1/networks/"+os.Args[2], "/v1/networks/"+os.Args[2]+"/ports/"+os.Args[3]
+	ask("PUT", network, `{"mode": "internal"}`) // makes it if it is not there
+	vm := exec.Command(os.Args[4], os.Args[5:]...)
+	vm.Env = append(os.Environ(), fmt.Sprint("VM_SOCKET=", ask("PUT", port, "{}")["sockets"].(map[string]any)["datagram"]))
+	vm.Stdout, vm.Stderr = os.Stdout, os.Stderr
+	err := vm.Run()
+	found := ask("GET", port, "") // a VM manager that has been restarted finds its port by name
+	fmt.Println(found["state"], found["addresses"])
+	ask("DELETE", port, "") // the network stays: others may be on it
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "plug.go:", err)
-		os.Exit(1)
+		log.Fatal("plug.go: ", err)
 	}
 }
