@@ -1,21 +1,21 @@
 #include "daemon/keeper.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "daemon/channel.h"
 #include "daemon/children.h"
+#include "daemon/clock.h"
 #include "daemon/keeper_files.h"
 #include "daemon/message.h"
 #include "daemon/roles.h"
+#include "daemon/signal_pipe.h"
 #include "daemon/spawn.h"
 #include "daemon/tap.h"
 #include "io/log.h"
@@ -27,44 +27,18 @@ struct keeper {
     struct keep_order order;
     struct keeper_files files;
     struct children children; /* the uplink's process, and those of it that are ending */
+    int signal_fd;
 };
 
-/* A signal handler has no other way to its loop. */
-static int signal_pipe[2] = {-1, -1};
-
-static uint64_t now_ms(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
-
-static void on_child_signal(int signal_number)
-{
-    int error = errno;
-    unsigned char byte = (unsigned char)signal_number;
-    /* A full pipe has enough in it to wake the loop. */
-    ssize_t n = write(signal_pipe[1], &byte, 1);
-    (void)n;
-    errno = error;
-}
-
 /* Who ends the front by its group or by the program's name means the front: the keeper goes after it. */
-static int set_signals(void)
+static int set_signals(struct keeper *keeper)
 {
-    struct sigaction action = {.sa_handler = on_child_signal, .sa_flags = SA_RESTART | SA_NOCLDSTOP};
-    if (pipe(signal_pipe) < 0)
-        return -errno;
-    for (int i = 0; i < 2; i++) {
-        fcntl(signal_pipe[i], F_SETFD, FD_CLOEXEC);
-        fcntl(signal_pipe[i], F_SETFL, O_NONBLOCK);
-    }
-    sigfillset(&action.sa_mask);
-    sigaction(SIGCHLD, &action, NULL);
+    static const int caught[] = {SIGCHLD};
     signal(SIGTERM, SIG_IGN);
     signal(SIGINT, SIG_IGN);
     signal(SIGHUP, SIG_IGN);
-    return 0;
+    keeper->signal_fd = signal_pipe_open(caught, 1);
+    return keeper->signal_fd < 0 ? keeper->signal_fd : 0;
 }
 
 /* ---- what the front asks for ---- */
@@ -129,7 +103,7 @@ static void stop_uplink(struct keeper *keeper)
     name_child(keeper, &id);
     struct child *child = keeper->has_order ? children_find(&keeper->children, id.role, id.name) : NULL;
     if (child)
-        child_stop(child, now_ms() + CHILD_STOP_MS);
+        child_stop(child, clock_ms() + CHILD_STOP_MS);
 }
 
 static int open_tap(struct keeper *keeper, const struct message *message)
@@ -208,9 +182,9 @@ static void serve_front(struct keeper *keeper)
 
 static void turn(struct keeper *keeper)
 {
-    const uint64_t now = now_ms(), due = children_kill_due(&keeper->children, now);
-    struct pollfd fds[2] = {{.fd = signal_pipe[0], .events = POLLIN}, {.fd = -1}};
-    char bytes[16];
+    const uint64_t now = clock_ms(), due = children_kill_due(&keeper->children, now);
+    struct pollfd fds[2] = {{.fd = keeper->signal_fd, .events = POLLIN}, {.fd = -1}};
+    unsigned char numbers[16];
     if (keeper->front)
         fds[1] =
             (struct pollfd){.fd = channel_fd(keeper->front),
@@ -218,7 +192,7 @@ static void turn(struct keeper *keeper)
     if (poll(fds, 2, due ? (int)(due - now) : -1) < 0)
         return;
     if (fds[0].revents)
-        while (read(signal_pipe[0], bytes, sizeof(bytes)) > 0) {
+        while (signal_pipe_read(numbers, sizeof(numbers)) > 0) {
         }
     reap(keeper);
     if (keeper->front && fds[1].revents)
@@ -230,7 +204,7 @@ int keeper_main(const char *program, int channel_fd)
     struct keeper *keeper = calloc(1, sizeof(*keeper));
     struct channel *front = channel_create(channel_fd);
     log_open("", LOG_INFO);
-    if (!keeper || !front || set_signals() < 0 || spawn_init(program) < 0) {
+    if (!keeper || !front || set_signals(keeper) < 0 || spawn_init(program) < 0) {
         log_error("cannot start: no memory or descriptors, or /proc is not mounted");
         channel_destroy(front);
         free(keeper);

@@ -16,12 +16,14 @@
 #include "daemon/accounts.h"
 #include "daemon/channel.h"
 #include "daemon/children.h"
+#include "daemon/clock.h"
 #include "daemon/config_file.h"
 #include "daemon/folders.h"
 #include "daemon/lock.h"
 #include "daemon/message.h"
 #include "daemon/orders.h"
 #include "daemon/roles.h"
+#include "daemon/signal_pipe.h"
 #include "daemon/sockets.h"
 #include "daemon/spawn.h"
 #include "daemon/strict_paths.h"
@@ -72,45 +74,15 @@ struct monitor {
     bool is_ending;
     uint64_t end_ms; /* ending: when to kill, then when to give up */
     bool has_killed;
+    int signal_fd;
     int exit_code;
 };
 
-/* A signal handler has no other way to its monitor. */
-static int signal_pipe[2] = {-1, -1};
-
-static uint64_t now_ms(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
-
-/* ---- signals ---- */
-
-static void on_signal(int signal_number)
-{
-    int error = errno;
-    unsigned char byte = (unsigned char)signal_number;
-    /* A full pipe has enough in it to wake the loop. */
-    ssize_t n = write(signal_pipe[1], &byte, 1);
-    (void)n;
-    errno = error;
-}
-
-static int catch_signals(void)
+static int catch_signals(struct monitor *monitor)
 {
     static const int caught[] = {SIGCHLD, SIGTERM, SIGINT, SIGHUP};
-    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
-    if (pipe(signal_pipe) < 0)
-        return -errno;
-    for (int i = 0; i < 2; i++) {
-        fcntl(signal_pipe[i], F_SETFD, FD_CLOEXEC);
-        fcntl(signal_pipe[i], F_SETFL, O_NONBLOCK);
-    }
-    sigfillset(&action.sa_mask);
-    for (size_t i = 0; i < sizeof(caught) / sizeof(caught[0]); i++)
-        sigaction(caught[i], &action, NULL);
-    return 0;
+    monitor->signal_fd = signal_pipe_open(caught, sizeof(caught) / sizeof(caught[0]));
+    return monitor->signal_fd < 0 ? monitor->signal_fd : 0;
 }
 
 /* ---- start ---- */
@@ -261,7 +233,7 @@ static int set_up(struct monitor *monitor)
     char why[MESSAGE_WHY_SIZE + MESSAGE_PATH_SIZE];
     const struct options *options = monitor->options;
     /* First, so that who ends us while we start finds everything removed, and gets a 0. */
-    if (catch_signals() < 0)
+    if (catch_signals(monitor) < 0)
         return complain("cannot start: no descriptors", EXIT_FAILED);
     fill_hello(monitor);
     if (choose_users(monitor, why, sizeof(why)) < 0 || check_paths(options, why, sizeof(why)) < 0)
@@ -357,11 +329,11 @@ static void start_control(struct monitor *monitor)
         uint32_t delay_ms = next_delay(monitor, 0);
         log_error("cannot start control: %s; trying again in %u ms", strerror(-r), delay_ms);
         monitor->control.pid = 0;
-        monitor->control.restart_ms = now_ms() + delay_ms;
+        monitor->control.restart_ms = clock_ms() + delay_ms;
         return;
     }
     monitor->control.channel = channel;
-    monitor->control.started_ms = now_ms();
+    monitor->control.started_ms = clock_ms();
     monitor->control.restart_ms = 0;
     send_copy(channel, MSG_API_LISTENER, monitor->api.fd);
     send_copy(channel, MSG_ATTACH_LISTENER, monitor->attach.fd);
@@ -387,7 +359,7 @@ static void drop_control(struct monitor *monitor, int error)
         log_error("control broke its channel (%s): it is started again", strerror(-error));
     channel_destroy(monitor->control.channel);
     monitor->control.channel = NULL;
-    monitor->control.kill_ms = now_ms() + (has_left ? CHILD_STOP_MS : 0);
+    monitor->control.kill_ms = clock_ms() + (has_left ? CHILD_STOP_MS : 0);
 }
 
 static void begin_end(struct monitor *monitor, int exit_code);
@@ -404,7 +376,7 @@ static void log_end(const char *whose, const char *name, pid_t pid, int status)
 
 static void on_control_gone(struct monitor *monitor, int status)
 {
-    uint64_t was_up_ms = now_ms() - monitor->control.started_ms;
+    uint64_t was_up_ms = clock_ms() - monitor->control.started_ms;
     pid_t pid = monitor->control.pid;
     channel_destroy(monitor->control.channel);
     monitor->control.channel = NULL;
@@ -420,7 +392,7 @@ static void on_control_gone(struct monitor *monitor, int status)
         return;
     }
     monitor->control.was_restarted = true;
-    monitor->control.restart_ms = now_ms() + next_delay(monitor, was_up_ms);
+    monitor->control.restart_ms = clock_ms() + next_delay(monitor, was_up_ms);
 }
 
 /* Numbers and a name that is checked: what the service manager is told is not for control to write. */
@@ -530,7 +502,7 @@ static int on_control_message(void *ctx, struct message *message)
                                   .children = &monitor->children,
                                   .sockets = monitor->sockets,
                                   .is_root = monitor->hello.is_root};
-    return orders_handle(&orders, monitor->control.channel, message, now_ms());
+    return orders_handle(&orders, monitor->control.channel, message, clock_ms());
 }
 
 /* ---- the others ---- */
@@ -550,7 +522,7 @@ static void on_child_readable(struct child *child)
     /* It ends, or has gone mad: what is left of it is killed. It stays known, as one that crashed. */
     channel_destroy(child->channel);
     child->channel = NULL;
-    child->kill_at_ms = now_ms() + CHILD_STOP_MS;
+    child->kill_at_ms = clock_ms() + CHILD_STOP_MS;
 }
 
 static void on_child_gone(struct monitor *monitor, pid_t pid, int status)
@@ -591,7 +563,7 @@ static void reap(struct monitor *monitor)
 static void kill_all(struct monitor *monitor)
 {
     monitor->has_killed = true;
-    monitor->end_ms = now_ms() + MONITOR_END_KILLED_MS;
+    monitor->end_ms = clock_ms() + MONITOR_END_KILLED_MS;
     if (monitor->control.pid)
         kill(monitor->control.pid, SIGKILL);
     for (size_t i = 0; i < CHILDREN_MAX; i++) {
@@ -610,7 +582,7 @@ static void begin_end(struct monitor *monitor, int exit_code)
     unlink_sockets(monitor); /* first, so that nobody comes who would only be cut off */
     channel_destroy(monitor->control.channel);
     monitor->control.channel = NULL;
-    monitor->end_ms = now_ms() + MONITOR_END_MS;
+    monitor->end_ms = clock_ms() + MONITOR_END_MS;
     for (size_t i = 0; i < CHILDREN_MAX; i++) {
         if (monitor->children.table[i].state != CHILD_NONE)
             child_stop(&monitor->children.table[i], monitor->end_ms);
@@ -661,8 +633,8 @@ static bool has_ended(const struct monitor *monitor)
 static void take_signals(struct monitor *monitor)
 {
     unsigned char numbers[64];
-    ssize_t n = read(signal_pipe[0], numbers, sizeof(numbers));
-    for (ssize_t i = 0; i < n; i++) {
+    const size_t n = signal_pipe_read(numbers, sizeof(numbers));
+    for (size_t i = 0; i < n; i++) {
         if (numbers[i] == SIGHUP)
             on_hangup(monitor);
         else if (numbers[i] != SIGCHLD)
@@ -717,7 +689,7 @@ static void tell_watchdog(struct monitor *monitor, uint64_t now)
 /* Does what is due. Returns how long poll() may wait, -1: for ever. */
 static int do_due(struct monitor *monitor)
 {
-    uint64_t now = now_ms();
+    uint64_t now = clock_ms();
     if (monitor->control.restart_ms && monitor->control.restart_ms <= now)
         start_control(monitor);
     if (monitor->control.kill_ms && monitor->control.kill_ms <= now) {
@@ -745,7 +717,7 @@ static void on_child_event(struct child *child, short events)
 
 static void turn(struct monitor *monitor)
 {
-    struct watched watched = {.fds = {{.fd = signal_pipe[0], .events = POLLIN}}, .n = 1};
+    struct watched watched = {.fds = {{.fd = monitor->signal_fd, .events = POLLIN}}, .n = 1};
     int wait_ms = do_due(monitor);
     for (size_t i = 0; i < CHILDREN_MAX; i++)
         watch(&watched, monitor->children.table[i].channel, &monitor->children.table[i]);
@@ -769,11 +741,11 @@ static void turn(struct monitor *monitor)
 
 static void run(struct monitor *monitor)
 {
-    monitor->watchdog_ms = monitor->notify->watchdog_ms ? now_ms() : 0;
+    monitor->watchdog_ms = monitor->notify->watchdog_ms ? clock_ms() : 0;
     start_control(monitor);
     while (!has_ended(monitor)) {
         turn(monitor);
-        if (!monitor->is_ending || now_ms() < monitor->end_ms)
+        if (!monitor->is_ending || clock_ms() < monitor->end_ms)
             continue;
         if (monitor->has_killed)
             break; /* in the kernel for good: nothing more can be done about it */

@@ -18,11 +18,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "api/spec_json.h"
 #include "daemon/channel.h"
+#include "daemon/clock.h"
 #include "daemon/dhcp_server.h"
 #include "daemon/host_ports.h"
 #include "daemon/lease_reclaim.h"
@@ -57,13 +57,6 @@ struct nat_role {
     uint64_t check_ms;  /* when to try again; 0: nothing has failed */
     struct uplink_report said;
 };
-
-static uint64_t clock_ms(void)
-{
-    struct timespec ts;
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
-}
 
 static void end(struct nat_role *role, int exit_code)
 {

@@ -5,19 +5,12 @@
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
+#include "daemon/clock.h"
 #include "daemon/roles.h"
 #include "io/log.h"
 
 enum { ROLE_NAME_SIZE = 16 + NETWORK_NAME_SIZE };
-
-static uint64_t clock_ms(void)
-{
-    struct timespec ts;
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
-}
 
 void uplink_process_open(struct uplink_process *process, enum role role, int channel_fd,
                          const struct uplink_process_ops *ops, void *ctx)

@@ -42,24 +42,27 @@ struct join {
 
 /* ---- what the CLI's files say, in our log ---- */
 
-void cli_complain(const char *format, ...)
+static void complain(const char *format, va_list args)
 {
     char text[HELPER_SAY_SIZE];
+    vsnprintf(text, sizeof(text), format, args);
+    log_error("%s", text);
+}
+
+void cli_complain(const char *format, ...)
+{
     va_list args;
     va_start(args, format);
-    vsnprintf(text, sizeof(text), format, args);
+    complain(format, args);
     va_end(args);
-    log_error("%s", text);
 }
 
 int cli_usage(const char *format, ...)
 {
-    char text[HELPER_SAY_SIZE];
     va_list args;
     va_start(args, format);
-    vsnprintf(text, sizeof(text), format, args);
+    complain(format, args);
     va_end(args);
-    log_error("%s", text);
     return CLI_USAGE;
 }
 

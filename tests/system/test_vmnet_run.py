@@ -156,10 +156,10 @@ def test_26_a_qemu_guest_gets_its_address(netdev):
 
 @pytest.mark.guest
 def test_a_stream_guest_and_a_datagram_guest_on_one_network(user_daemon):
-    """VMSWITCH_JOIN: the datagram guest by vmnet-run, in the switch that the stream guest is on."""
+    """Each through its front end: socket_vmnet_client, and with VMSWITCH_JOIN vmnet-run, into one switch."""
     user_daemon.create("shared", mode="shared", uplink="user")
     env = {**os.environ, "VMSWITCH_JOIN": "shared", "VMSWITCH_SOCKET": str(user_daemon.api_path)}
-    with Guest(f"stream,server=off,addr.type=unix,addr.path={user_daemon.path('shared.stream')}") as one, \
+    with Guest("socket,fd=3", wrap=[str(BIN / "socket_vmnet_client"), str(user_daemon.path("shared.stream"))]) as one, \
             Guest("dgram,local.type=fd,local.str=4", wrap=[str(BIN / "vmnet-run"), "--"], env=env) as two:
         one.ready()
         two.ready()
