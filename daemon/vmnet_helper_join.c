@@ -42,27 +42,24 @@ struct join {
 
 /* ---- what the CLI's files say, in our log ---- */
 
-static void complain(const char *format, va_list args)
-{
-    char text[HELPER_SAY_SIZE];
-    vsnprintf(text, sizeof(text), format, args);
-    log_error("%s", text);
-}
-
 void cli_complain(const char *format, ...)
 {
+    char text[HELPER_SAY_SIZE];
     va_list args;
     va_start(args, format);
-    complain(format, args);
+    vsnprintf(text, sizeof(text), format, args);
     va_end(args);
+    log_error("%s", text);
 }
 
 int cli_usage(const char *format, ...)
 {
+    char text[HELPER_SAY_SIZE];
     va_list args;
     va_start(args, format);
-    complain(format, args);
+    vsnprintf(text, sizeof(text), format, args);
     va_end(args);
+    log_error("%s", text);
     return CLI_USAGE;
 }
 
