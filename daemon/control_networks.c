@@ -579,8 +579,18 @@ void managed_adopt(struct managed *m, struct orphan *orphan)
 
 /* ---- stop ---- */
 
+/* Whoever waits for the end of a network finds none of its sockets when he hears of it. */
+static void on_unbound(void *ctx, struct message *answer)
+{
+    struct managed *m = ctx;
+    (void)answer;
+    answer_all(m);
+    managed_unref(m);
+}
+
 static void forget(struct managed *m)
 {
+    struct unbind_request unbind = {.port = ""};
     struct managed **at = &m->control->networks;
     while (*at != m)
         at = &(*at)->next;
@@ -588,15 +598,16 @@ static void forget(struct managed *m)
     m->control->n_networks--;
     m->is_gone = true;
     uv_timer_stop(&m->restart_timer);
-    answer_all(m);
-    managed_unref(m);
+    memcpy(unbind.network, m->spec.name, sizeof(unbind.network));
+    asks_send(&m->control->asks, m->control->monitor, MSG_UNBIND, &unbind, sizeof(unbind), -1, ASK_MONITOR_MS,
+              on_unbound, m);
 }
 
 /* No process runs any more. */
 static void after_stop(struct managed *m)
 {
     m->phase = PHASE_STOPPED;
-    if (m->delete_when_stopped || m->restart_at_once || m->is_refused || m->pending)
+    if (!m->delete_when_stopped && (m->restart_at_once || m->is_refused || m->pending))
         managed_unbind(m, "");
     if (m->pending)
         log_info("network %s: starts as the configuration has it now", m->spec.name);

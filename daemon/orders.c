@@ -160,11 +160,14 @@ static int on_bind(const struct orders *orders, struct channel *control, const s
     return 0;
 }
 
-static int on_unbind(const struct orders *orders, const struct message *message)
+static int on_unbind(const struct orders *orders, struct channel *control, const struct message *message)
 {
     const struct unbind_request *request = message->payload;
+    const struct done done = {.status = 0};
     if (name_ok(request->network) && port_ok(request->port))
         sockets_unbind(orders->sockets, request->network, request->port);
+    if (message->id) /* somebody waits for it */
+        channel_send(control, MSG_DONE, message->id, &done, sizeof(done), -1);
     return 0;
 }
 
@@ -227,7 +230,7 @@ static int handle(const struct orders *orders, struct channel *control, const st
     case MSG_BIND:
         return on_bind(orders, control, message);
     case MSG_UNBIND:
-        return on_unbind(orders, message);
+        return on_unbind(orders, control, message);
     case MSG_BRIDGES:
         return on_bridges(orders, message);
     case MSG_OPEN_TAP:

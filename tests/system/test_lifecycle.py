@@ -456,6 +456,13 @@ def test_a_network_that_was_deleted_stays_so(daemon, folder):
     stalled.close()
 
 
+def test_who_hears_that_a_network_is_gone_finds_none_of_its_sockets(daemon):
+    for _ in range(100 if not IS_SANITIZED else 20):
+        daemon.ask("PUT", "/v1/networks/lab", {"mode": "internal"})
+        daemon.ask("DELETE", "/v1/networks/lab")
+        assert not [name for name in os.listdir(daemon.runtime) if name.startswith("lab")]
+
+
 def test_control_dies_while_a_network_stops_and_leaves_no_socket(daemon):
     daemon.create("lab", sockets={"mode": "0666"})
     os.kill(daemon.network("lab")["pid"], signal.SIGSTOP)
