@@ -3,6 +3,7 @@
 kind: frames (the generator), tcp (two stand-in VMs), host (one of them and the host's TAP), guests (QEMU), memory.
 A candidate takes part in the families that its file names.
 """
+import random
 from typing import NamedTuple
 
 
@@ -16,6 +17,7 @@ class Test(NamedTuple):
     ends: tuple = ()  # offload of each stand-in VM; the first is iperf3's client
     reverse: bool = False  # iperf3's server sends
     repeat: int = 0  # at most so many repetitions; 0: as all others
+    beside: str = ""  # the test whose figures it is divided by, other than the wire's in the same test
 
 
 def frames(family, level, *options, **more):
@@ -41,21 +43,21 @@ TESTS = {
     "rtt-1500": frames("latency", "quick", "--fan", "0", "--latency"),
     "rtt-loaded": frames("latency", "quick", "--latency", "--in-flight", "128"),
     "flood-7": frames("flood", "default", "--flood", "7", "--frame", "64"),
-    "idle-2": frames("idle", "default", "--idle", "2"),
-    "idle-8": frames("idle", "default", "--idle", "8"),
-    "idle-32": frames("idle", "default", "--idle", "32"),
-    "idle-128": frames("idle", "quick", "--idle", "128"),
+    "idle-2": frames("idle", "default", "--idle", "2", beside="pair-1500"),
+    "idle-8": frames("idle", "default", "--idle", "8", beside="pair-1500"),
+    "idle-32": frames("idle", "default", "--idle", "32", beside="pair-1500"),
+    "idle-128": frames("idle", "quick", "--idle", "128", beside="pair-1500"),
     # Warm: a socket buffer of 1 MiB and a queue of 512 frames must be full before a port is stuck.
     # aim-N is stuck-N without the stuck ports: the same aimer sends the same frames, the unicasts to a live sink.
     "aim-2": frames("stuck", "quick", "--aim", "2", "--warm", "1500"),
-    "stuck-2": frames("stuck", "quick", "--aim", "2", "--stuck", "2", "--warm", "1500"),
+    "stuck-2": frames("stuck", "quick", "--aim", "2", "--stuck", "2", "--warm", "1500", beside="aim-2"),
     "aim-64": frames("stuck", "quick", "--aim", "64", "--warm", "1500"),
-    "stuck-64": frames("stuck", "quick", "--aim", "64", "--stuck", "64", "--warm", "1500"),
+    "stuck-64": frames("stuck", "quick", "--aim", "64", "--stuck", "64", "--warm", "1500", beside="aim-64"),
     "tcp-1500": Test("tcp", "tcp", "quick", ends=("off", "off")),
     "tcp-64k": Test("tcp", "tcp-64k", "quick", frame=65550, ends=("raw", "raw")),
     "tcp-64k-virtio": Test("tcp", "tcp-virtio", "default", frame=65562, ends=("virtio", "virtio")),
-    "tcp-mixed": Test("tcp", "tcp-mixed", "quick", frame=65550, ends=("raw", "off")),
-    "tcp-mixed-back": Test("tcp", "tcp-mixed", "quick", frame=65550, ends=("raw", "off"), reverse=True),
+    "tcp-mixed": Test("tcp", "tcp-mixed", "quick", frame=65550, ends=("raw", "off"), beside="tcp-1500"),
+    "tcp-mixed-back": Test("tcp", "tcp-mixed", "quick", frame=65550, ends=("raw", "off"), reverse=True, beside="tcp-1500"),
     "host-to-vm": Test("host", "host", "default", ends=("off",)),
     "vm-to-host": Test("host", "host", "default", ends=("off",), reverse=True),
     "host-to-vm-64k": Test("host", "host-offload", "default", frame=65550, ends=("raw",)),
@@ -84,6 +86,19 @@ MODES = {
     "default": Mode("most tests, 5 repetitions", 1, 5, 10, 4, 700, 2),
     "full": Mode("all tests, 15 repetitions", 2, 15, 20, 4, 700, 2),
 }
+
+
+def shuffled(pairs):
+    """The (test, candidate) pairs of one repetition, in random order; those that are compared follow one another, because
+    over minutes a machine becomes faster and slower by more than what is to be seen."""
+    groups = {}
+    for test, name in pairs:
+        groups.setdefault(TESTS[test].beside or test, []).append((test, name))
+    order = list(groups.values())
+    random.shuffle(order)
+    for group in order:
+        random.shuffle(group)
+    return [pair for group in order for pair in group]
 
 
 def is_for(test, target):

@@ -1,10 +1,11 @@
 """perf/report.py - medians, ratios with their spread, and the tables
 
-A ratio is the candidate's median over its reference's median, from the same interleaved run; the spread is the
-quartiles of the ratios taken pair by pair (same repetition). Of lost, reordered and corrupt frames the worst of all
+A ratio is taken pair by pair (same repetition, in which the two ran close together); the median of these stands for all,
+their quartiles are the spread, and how sure the median is says interval(). Of lost, reordered and corrupt frames the worst of all
 repetitions counts, never the median. Runs that something else disturbed are left out of medians and ratios wherever
 there are at least two others: on a machine that others work on, they tell how busy those were.
 """
+import math
 import statistics
 
 from plan import TESTS
@@ -40,17 +41,32 @@ def quartiles(values):
     return q1, q2, q3
 
 
-def ratio(runs, what, candidate, test, reference):
-    """(median / median, lower quartile, upper quartile of the pairs), or None if there is nothing to compare."""
+def interval(values):
+    """(low, median, high): between low and high the true median lies with 95 per cent, by how many of the values fall to
+    either side of it (the sign test, which asks nothing of their distribution). Of fewer than 6 values, all of them."""
+    values = sorted(values)
+    n, k, below = len(values), 0, 0.5 ** len(values)
+    while below <= 0.025 and k < n // 2:
+        k += 1
+        below += math.comb(n, k) * 0.5 ** n
+    k = max(k - 1, 0)
+    return values[k], statistics.median(values), values[n - 1 - k]
+
+
+def ratios(runs, what, candidate, test, reference):
+    """The ratios, repetition by repetition; [] if there is nothing to compare."""
     a = {i: r for i, r in fit(of(runs, candidate, test)).items() if what in r}
     b = {i: r for i, r in fit(of(runs, *reference)).items() if r.get(what)}
-    if not a or not b:
-        return None
     pairs = [a[i][what] / b[i][what] for i in a if i in b]
-    if not pairs:  # no repetition in which both were left alone
-        pairs = [x[what] / y[what] for x in a.values() for y in b.values()]
-    low, _, high = quartiles(pairs)
-    middle = statistics.median(r[what] for r in a.values()) / statistics.median(r[what] for r in b.values())
+    return pairs or [x[what] / y[what] for x in a.values() for y in b.values()]  # no repetition left both alone
+
+
+def ratio(runs, what, candidate, test, reference):
+    """(median, lower quartile, upper quartile) of the ratios; None if there is nothing to compare."""
+    pairs = ratios(runs, what, candidate, test, reference)
+    if not pairs:
+        return None
+    low, middle, high = quartiles(pairs)
     return middle, low, high
 
 

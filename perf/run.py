@@ -4,7 +4,7 @@
     perf/run.py [--quick | --targets | --full] [--only NAME,...] [--tests NAME,...] [--repeat N] [--out FILE] [--plot DIR]
 
 Builds what is missing, then for each repetition runs every test with every candidate once, in random order, before
-any runs again; each switch is started anew for every run. Figures of one run are worth something only beside those of
+any runs again, and what is compared close together; each switch is started anew for every run. Figures of one run are worth something only beside those of
 the wire of the same run: read the ratios. The tests of TCP (tcp-*, host-*) need root, and are left out without.
 perf/run.sh also installs what is needed. See perf/README.md.
 """
@@ -12,7 +12,6 @@ import argparse
 import glob
 import json
 import os
-import random
 import shutil
 import signal
 import subprocess
@@ -147,8 +146,7 @@ class Series:
         batches = [[(t, n) for t, n in pairs if not plan.TESTS[t].repeat or i < plan.TESTS[t].repeat] for i in range(repetitions)]
         self.total = sum(len(b) for b in batches)
         for repetition, batch in enumerate(batches):
-            random.shuffle(batch)
-            for test, name in batch:
+            for test, name in plan.shuffled(batch):
                 self.one(test, name, repetition)
 
 

@@ -1,13 +1,14 @@
 """perf/verdicts.py - the project's targets: which runs each is made of, and whether it is met
 
-Unclear is a target whose limit lies between the quartiles: more repetitions, or a quieter machine, would tell. A frame
+Unclear is a target whose limit the true median may lie on either side of (report.interval): more repetitions, or a quieter
+machine, would tell. A frame
 that is lost where none may be, or a drop by the switch between two live ports, is a miss whatever the rest says.
 """
 import statistics
 from typing import NamedTuple
 
 from plan import TESTS, is_for
-from report import fit, of, quartiles, ratio
+from report import fit, interval, of, ratios
 
 # What "--targets" measures: the two ways to plug in that most use. The others run the same code.
 MAIN = ("vmswitch-stream", "vmswitch-dgram")
@@ -76,14 +77,12 @@ def needed(targets):
 
 
 def figure(runs, a):
-    """(median, q1, q3) of the ratio, or of the figure itself; None if it was not measured."""
+    """(low, median, high) of the ratio, or of the figure itself, as interval() has it; None if it was not measured."""
     if a.reference:
-        return ratio(runs, a.metric, a.candidate, a.test, a.reference)
-    values = [r[a.metric] / a.scale for r in fit(of(runs, a.candidate, a.test)).values() if a.metric in r]
-    if not values:
-        return None
-    q1, _, q3 = quartiles(values)
-    return statistics.median(values), q1, q3
+        values = ratios(runs, a.metric, a.candidate, a.test, a.reference)
+    else:
+        values = [r[a.metric] / a.scale for r in fit(of(runs, a.candidate, a.test)).values() if a.metric in r]
+    return interval(values) if values else None
 
 
 def damage_of(runs, a):
@@ -98,16 +97,16 @@ def judge(runs, a):
     value = figure(runs, a)
     if value is None:
         return None
-    middle, q1, q3 = value
+    low, middle, high = value
     lost, dropped = damage_of(runs, a)
     is_good = middle <= a.limit if a.is_at_most else middle >= a.limit
     if lost or dropped:
         word = "MISSED"
-    elif q1 != q3 and min(q1, q3) < a.limit < max(q1, q3):
+    elif low < a.limit < high:
         word = "unclear"
     else:
         word = "met" if is_good else "MISSED"
-    return {**a._asdict(), "value": middle, "q1": q1, "q3": q3, "lost": lost, "dropped": dropped, "verdict": word}
+    return {**a._asdict(), "value": middle, "low": low, "high": high, "lost": lost, "dropped": dropped, "verdict": word}
 
 
 def verdicts(runs, targets):
@@ -120,7 +119,7 @@ def line(v):
     of_what = "of %s" % v["reference"][0] if v["reference"] and v["reference"][1] == v["test"] else \
         "of its %s" % v["reference"][1] if v["reference"] else ""
     text = "  %-7s  %-18s %-14s %-12s %.2f [%.2f %.2f], %s %g %s" % (
-        v["verdict"], v["candidate"], v["test"], v["metric"], v["value"], v["q1"], v["q3"],
+        v["verdict"], v["candidate"], v["test"], v["metric"], v["value"], v["low"], v["high"],
         "at most" if v["is_at_most"] else "at least", v["limit"], of_what)
     text = text.rstrip()
     if v["lost"]:

@@ -32,9 +32,19 @@ def word(runs, **fields):
 
 
 class Ratios(unittest.TestCase):
-    def test_a_ratio_is_of_medians_and_its_spread_of_pairs(self):
+    def test_a_ratio_is_taken_pair_by_pair(self):
         runs = runs_of("a", "pair-1500", "pps", [1, 4, 9]) + runs_of("wire", "pair-1500", "pps", [2, 4, 3])
-        self.assertEqual(report.ratio(runs, "pps", "a", "pair-1500", ("wire", "pair-1500")), (4 / 3, 0.75, 2.0))
+        self.assertEqual(report.ratio(runs, "pps", "a", "pair-1500", ("wire", "pair-1500")), (1.0, 0.75, 2.0))
+
+    def test_a_machine_that_becomes_slower_does_not_show(self):
+        runs = runs_of("a", "pair-1500", "pps", [90, 45, 9]) + runs_of("wire", "pair-1500", "pps", [100, 50, 10])
+        self.assertEqual(report.ratio(runs, "pps", "a", "pair-1500", ("wire", "pair-1500")), (0.9, 0.9, 0.9))
+
+    def test_the_more_repetitions_the_surer_the_median(self):
+        self.assertEqual(report.interval([1, 2, 3]), (1, 2, 3))
+        self.assertEqual(report.interval(range(6)), (0, 2.5, 5))
+        self.assertEqual(report.interval(range(15)), (3, 7, 11))  # the table of the sign test: ranks 4 and 12
+        self.assertEqual(report.interval(range(40)), (13, 19.5, 26))  # 14 and 27
 
     def test_disturbed_runs_do_not_count_where_two_others_are_left(self):
         runs = runs_of("a", "pair-1500", "pps", [8, 8, 1]) + runs_of("wire", "pair-1500", "pps", [8, 8, 8])
@@ -68,7 +78,7 @@ class Verdicts(unittest.TestCase):
         self.assertEqual(word(self.wire + runs_of("a", "pair-1500", "pps", [99] * 5), is_at_most=True), "met")
         self.assertEqual(word(self.wire + runs_of("a", "pair-1500", "pps", [101] * 5), is_at_most=True), "MISSED")
 
-    def test_a_limit_between_the_quartiles_is_unclear_either_way(self):
+    def test_a_limit_that_the_median_may_be_on_either_side_of_is_unclear(self):
         self.assertEqual(word(self.wire + runs_of("a", "pair-1500", "pps", [97, 98, 99, 103, 104])), "unclear")
         self.assertEqual(word(self.wire + runs_of("a", "pair-1500", "pps", [97, 98, 101, 103, 104])), "unclear")
 
@@ -119,6 +129,20 @@ class Targets(unittest.TestCase):
     def test_a_candidate_that_truncates_is_spared_large_frames(self):
         self.assertFalse(plan.is_for(plan.TESTS["pair-9000"], TARGETS["vde"]))
         self.assertTrue(plan.is_for(plan.TESTS["pair-1500"], TARGETS["vde"]))
+
+
+class Order(unittest.TestCase):
+    def test_what_is_compared_runs_close_together(self):
+        pairs = [(t, n) for t in plan.TESTS for n in MINE]
+        order = plan.shuffled(pairs)
+        self.assertEqual(sorted(order), sorted(pairs))
+        of_group = [plan.TESTS[t].beside or t for t, _ in order]
+        self.assertEqual(sum(a != b for a, b in zip(of_group, of_group[1:])), len(set(of_group)) - 1)
+
+    def test_every_ratio_is_of_runs_that_are_close_together(self):
+        for a in verdicts.all_asks(MINE):
+            if a.reference:
+                self.assertEqual(*(plan.TESTS[t].beside or t for t in (a.test, a.reference[1])))
 
 
 class Text(unittest.TestCase):
