@@ -40,6 +40,7 @@ struct dgram_hub {
     const struct dgram_hub_events *events;
     void *ctx;
     int fd;
+    uint64_t ready_ms; /* see io_ready() */
     bool is_closing;
     struct hub_client *buckets[HUB_BUCKETS];
     struct hub_client *last; /* the last found: datagrams come in runs */
@@ -261,7 +262,7 @@ static void on_datagrams(uv_poll_t *poll, int status, int events)
     (void)events;
     if (status < 0) /* libuv has stopped it; the error is in nobody's way */
         uv_poll_start(&hub->poll, UV_READABLE, on_datagrams);
-    hub->io->n_ready++;
+    io_ready(hub->io, &hub->ready_ms);
     n = batch_receive(batch, hub->fd, io_batch_size(hub->io, hub->last && hub->last->link.has_big), true);
     for (size_t i = 0; n > 0 && i < (size_t)n && !hub->is_closing;) {
         size_t len = run_len(&batch->slots[i], (size_t)n - i);

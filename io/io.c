@@ -157,7 +157,7 @@ static void stay_busy(struct io *io)
 {
     const bool is_busy = uv_is_active((const uv_handle_t *)&io->busy);
 
-    if (io->n_ready > 0) {
+    if (io->is_turn_ready) {
         io->busy_until_us = io_now_us() + io->settings.busy_poll_us;
         uv_idle_start(&io->busy, on_busy);
     } else if (is_busy && io_now_us() >= io->busy_until_us) {
@@ -171,8 +171,25 @@ static void on_turn(uv_prepare_t *handle)
 
     if (io->settings.busy_poll_us > 0)
         stay_busy(io);
-    io->n_ready_before = io->n_ready;
-    io->n_ready = 0;
+    io->is_turn_ready = false;
+}
+
+/* Counted by the millisecond and not by the turn: a link that has one frame now and then is seldom ready in
+ * the same turn as one that floods, and it is the one that waits. */
+void io_ready(struct io *io, uint64_t *link_ms)
+{
+    const uint64_t now_ms = uv_now(io->loop);
+
+    io->is_turn_ready = true;
+    if (now_ms != io->ready_ms) {
+        io->n_ready_before = now_ms - io->ready_ms <= IO_SHARE_MS ? io->n_ready : 0;
+        io->n_ready = 0;
+        io->ready_ms = now_ms;
+    }
+    if (*link_ms != now_ms) {
+        *link_ms = now_ms;
+        io->n_ready++;
+    }
 }
 
 static size_t share(const struct io *io, size_t all, size_t least)

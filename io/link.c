@@ -304,7 +304,7 @@ static void on_poll(uv_poll_t *poll, int status, int events)
         link_settle(link);
     }
     if ((events & UV_READABLE) && (link->state == LINK_SERVING || link->state == LINK_IDLE)) {
-        link->io->n_ready++;
+        io_ready(link->io, &link->ready_ms);
         link->class->on_readable(link);
     }
 }

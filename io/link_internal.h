@@ -68,6 +68,7 @@ struct link {
     bool is_greeted;       /* something came in, so that no greeting can follow */
     uint32_t record_len;   /* of a stream's last whole record, prefix included; 0: none yet */
     bool is_garbled;       /* a stream's record had an impossible length: no record can follow */
+    uint64_t ready_ms;     /* when it last had something to read */
     unsigned n_idle_reads; /* of a datagram socket, in a row: it was readable and there was nothing */
 
     /* Sending. */
@@ -116,8 +117,10 @@ struct io {
 
     struct log_limit length_log; /* of clients that announce too long a frame */
 
-    /* Links that had something to read: in this turn of the loop so far, and in the one before. */
+    /* Links that had something to read: in the millisecond 'ready_ms' so far, and in the one before that. */
+    uint64_t ready_ms;
     unsigned n_ready, n_ready_before;
+    bool is_turn_ready; /* one had, in this turn of the loop */
     uv_prepare_t turn;
     uv_idle_t busy; /* active while the loop must not sleep: busy_poll_us */
     uint64_t busy_until_us;
@@ -138,6 +141,7 @@ enum {
     LINK_RESERVE_PER_MS = 4, /* frames of one source */
     LINK_RESERVE_MAX = 32,
     IO_KEEPER_MS = 5000,
+    IO_SHARE_MS = 4, /* a link that had nothing for so long does not count among those that share a turn */
     IO_PROBE_MS = DGRAM_PATH_PROBE_MS,
     IO_DGRAM_BIG = 4096, /* bytes: from here on the price of a call no longer matters */
 };
@@ -161,7 +165,10 @@ enum lan_verdict link_receive(struct link *link, size_t n_frames, bool may_wait)
 /* Runs the chores (ended links, relieved sources) on the next turn. */
 void io_chores_soon(struct io *io);
 
-/* How much a link may take in this turn: its share, see io.h. */
+/* A link has something to read; 'link_ms' is its own ready_ms. */
+void io_ready(struct io *io, uint64_t *link_ms);
+
+/* How much a link may take in this turn: its share, see settings.h. */
 size_t io_read_size(const struct io *io);
 /* 'has_big': the last batch of this socket had long ones. */
 unsigned io_batch_size(const struct io *io, bool has_big);

@@ -34,9 +34,10 @@ enum {
      * us on the machine of docs/performance.md), so a link that is alone takes much at once. Where several
      * have something, they share that, down to the smaller figure: each waits for the others' turns. */
     IO_STREAM_READ = 96 * 1024, /* at 1500 bytes 1.0 of the wire, where 72 KiB had 0.97 and 128 KiB 0.86 */
-    IO_STREAM_LONG =
-        2 * (4 + 12 + 65550),       /* two of the longest records, which a link that is alone takes at once */
-    IO_STREAM_READ_MIN = 72 * 1024, /* holds a record of the largest length */
+    /* Four of the longest records, which a link that is alone takes at once: a client's buffer of 208 KiB
+     * holds three of them, and it is woken only when most of that is free. */
+    IO_STREAM_LONG = 4 * (4 + 12 + 65550),
+    IO_STREAM_READ_MIN = 72 * 1024,  /* holds a record of the largest length */
     IO_STREAM_READ_MAX = 256 * 1024, /* more overruns a queue of 512 frames between two waits */
     IO_DGRAM_SLOTS = 64,
     IO_DGRAM_SLOTS_MIN = 16, /* or all, where that is less */

@@ -35,6 +35,7 @@ enum {
     IDLE_MAX = 250,
     BURST_MAX = 256,
     WARM_TURNS = 3,
+    PAUSE_US = 20000, /* behind the ports' first words: links that have just spoken share a turn's bytes */
     ROOM = 4 * 1024 * 1024,
     RECORD_MIN = 60,
     RECORD_MAX = 65000,
@@ -335,6 +336,7 @@ static void run_turns(struct steady *s, struct spent *spent)
     size_t expected = s->burst * s->n_sources * bytes_at_receiver(s);
     uint64_t frames = 0;
 
+    usleep(PAUSE_US);
     spent->before = counting;
     for (unsigned long i = 0; i < WARM_TURNS + s->n_turns; i++) {
         struct counting before;
