@@ -159,6 +159,7 @@ static void on_attached(void *ctx, struct message *answer)
 static void ask_network(struct attach_client *client, struct managed *m, const struct attach_line *wanted)
 {
     struct attach_order order = {.persist = wanted->persist,
+                                 .isolated = wanted->isolated,
                                  .has_offload = wanted->has_offload,
                                  .offload = wanted->offload,
                                  .peer = client->peer};

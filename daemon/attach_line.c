@@ -29,10 +29,11 @@ static bool take_kind(const json_t *object, struct attach_line *line)
     return !value || line->wants_stream || (text && strcmp(text, "datagram") == 0);
 }
 
-static bool take_persist(const json_t *object, struct attach_line *line)
+/* false if the field is not there. */
+static bool take_flag(const json_t *object, const char *key, bool *ret_flag)
 {
-    const json_t *value = json_object_get(object, "persist");
-    line->persist = json_is_true(value);
+    const json_t *value = json_object_get(object, key);
+    *ret_flag = json_is_true(value);
     return !value || json_is_boolean(value);
 }
 
@@ -52,7 +53,7 @@ static bool take_offload(const json_t *object, struct attach_line *line)
 /* The first field that is not known, or NULL. */
 static const char *unknown_field(json_t *object)
 {
-    static const char *const known[] = {"network", "kind", "port", "persist", "offload"};
+    static const char *const known[] = {"network", "kind", "port", "persist", "offload", "isolated"};
     const char *key;
     json_t *value;
     json_object_foreach(object, key, value)
@@ -74,7 +75,7 @@ static int check(json_t *object, struct attach_line *line, char why[ATTACH_WHY_S
         snprintf(why, ATTACH_WHY_SIZE, "the line must be a JSON object");
     else if (unknown)
         snprintf(why, ATTACH_WHY_SIZE,
-                 "unknown field \"%s\"; known are network, kind, port, persist and offload",
+                 "unknown field \"%s\"; known are network, kind, port, persist, offload and isolated",
                  log_escape(unknown, escaped, sizeof(escaped)));
     else if (!take_name(object, "network", line->network) || !line->network[0])
         snprintf(why, ATTACH_WHY_SIZE, "\"network\" must be a name, [a-z0-9][a-z0-9_-]{0,31}");
@@ -82,8 +83,10 @@ static int check(json_t *object, struct attach_line *line, char why[ATTACH_WHY_S
         snprintf(why, ATTACH_WHY_SIZE, "\"port\" must be a name, [a-z0-9][a-z0-9_-]{0,31}");
     else if (!take_kind(object, line))
         snprintf(why, ATTACH_WHY_SIZE, "\"kind\" must be \"stream\" or \"datagram\"");
-    else if (!take_persist(object, line))
+    else if (!take_flag(object, "persist", &line->persist))
         snprintf(why, ATTACH_WHY_SIZE, "\"persist\" must be true or false");
+    else if (!take_flag(object, "isolated", &line->isolated))
+        snprintf(why, ATTACH_WHY_SIZE, "\"isolated\" must be true or false");
     else if (!take_offload(object, line))
         snprintf(why, ATTACH_WHY_SIZE, "\"offload\" must be \"off\", \"raw\" or \"virtio\"");
     else

@@ -1,6 +1,7 @@
 /* daemon/attach_line.h - the one line that a client says on attach.sock
  *
- *   {"network": "shared", "kind": "stream", "port": "vm1", "offload": "off", "persist": false}
+ *   {"network": "shared", "kind": "stream", "port": "vm1", "offload": "off", "persist": false, "isolated":
+ * false}
  *
  * Only "network" is needed. Pure, so that it can be fuzzed.
  */
@@ -18,7 +19,7 @@ struct attach_line {
     char network[NETWORK_NAME_SIZE];
     bool has_kind, wants_stream; /* "stream" or "datagram" was said */
     char port[PORT_NAME_SIZE];   /* "": none */
-    bool persist;
+    bool persist, isolated;
     bool has_offload; /* was said */
     enum port_offload offload;
 };

@@ -150,6 +150,7 @@ struct query { /* MSG_SNAPSHOT comes always */
 struct attach_order { /* carries the data socket; MSG_LEASE with the same id follows at once with the lease */
     char port[PORT_NAME_SIZE]; /* "": make a name */
     bool persist;
+    bool isolated;    /* the new port is; a named one has to be so already */
     bool has_offload; /* else the port's or the network's */
     enum port_offload offload;
     struct peer peer;

@@ -53,6 +53,8 @@ static struct network_port *plug_in(struct network *network, const struct attach
                                 order->has_offload ? order->offload : network->spec.offload);
         if (!np)
             network_done(ret_done, 503, "the network has no free port");
+        else
+            np->port.isolated = order->isolated;
         return np;
     }
     if (!np || !np->is_named) {
@@ -66,6 +68,10 @@ static struct network_port *plug_in(struct network *network, const struct attach
                  "the port's offload is \"%s\"; say that or nothing, or PUT the port with another",
                  port_offload_name(np->port.offload));
         network_done(ret_done, 409, why);
+        close(fd);
+    } else if (order->isolated && !np->port.isolated && !network->spec.isolated) {
+        network_done(ret_done, 409,
+                     "the port is not isolated; PATCH it with \"isolated\": true, or do not ask for it");
         close(fd);
     } else if (network_open_link(np, fd, kind, VIA_FD) < 0) {
         network_done(ret_done, 503, "the socket could not be opened");

@@ -39,6 +39,9 @@ static void every_field_is_taken(void **state)
     assert_int_equal(parse("{\"network\":\"lab\",\"offload\":\"raw\"}"), 0);
     assert_true(line.has_offload);
     assert_int_equal(line.offload, OFFLOAD_RAW);
+    assert_false(line.isolated);
+    assert_int_equal(parse("{\"network\":\"lab\",\"isolated\":true}"), 0);
+    assert_true(line.isolated);
 }
 
 static void what_is_wrong_is_named(void **state)
@@ -55,6 +58,7 @@ static void what_is_wrong_is_named(void **state)
         {"{\"network\":\"a\",\"port\":\"A\"}", "port"},
         {"{\"network\":\"a\",\"kind\":\"tap\"}", "kind"},
         {"{\"network\":\"a\",\"persist\":1}", "persist"},
+        {"{\"network\":\"a\",\"isolated\":\"yes\"}", "isolated"},
         {"{\"network\":\"a\",\"offload\":\"\"}", "offload"},
         {"{\"network\":\"a\",\"offload\":null}", "offload"},
         {"{\"network\":\"a\",\"fd\":1}", "\"fd\""},

@@ -349,6 +349,44 @@ static void a_passed_descriptor_says_its_offload_or_has_the_networks(void **stat
     close_rig(&rig);
 }
 
+static int attach_isolated(struct rig *rig, const char *port, struct done *ret_done)
+{
+    struct attach_order order = {.persist = true, .isolated = true};
+    int fds[2];
+    snprintf(order.port, sizeof(order.port), "%s", port);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
+    network_attach(rig->network, &order, fds[1], -1, ret_done);
+    return fds[0];
+}
+
+static void a_passed_descriptor_may_be_isolated(void **state)
+{
+    struct rig rig;
+    struct done done;
+    struct port_spec open = {.name = "vm1", .enabled = true},
+                     isolated = {.name = "vm2", .enabled = true, .isolated = true};
+    (void)state;
+    open_rig(&rig, WANT_NONE, 0);
+    int one = attach_isolated(&rig, "", &done);
+    assert_int_equal(done.status, 0);
+    assert_true(newest_port_of(&rig).isolated);
+    int two = attach(&rig, "", &done);
+    assert_false(newest_port_of(&rig).isolated);
+    /* A named port is what it was made as: neither widened nor narrowed by whoever attaches. */
+    network_put_port(rig.network, &open, &done);
+    int three = attach_isolated(&rig, "vm1", &done);
+    assert_int_equal(done.status, 409);
+    assert_non_null(strstr(done.why, "not isolated"));
+    network_put_port(rig.network, &isolated, &done);
+    int four = attach_isolated(&rig, "vm2", &done);
+    assert_int_equal(done.status, 0);
+    close(one);
+    close(two);
+    close(three);
+    close(four);
+    close_rig(&rig);
+}
+
 static void names_of_others_are_refused(void **state)
 {
     struct rig rig;
@@ -431,6 +469,7 @@ int main(void)
         cmocka_unit_test(a_named_port_takes_one_client_at_a_time),
         cmocka_unit_test(a_ports_offload_is_constant_while_it_has_a_client),
         cmocka_unit_test(a_passed_descriptor_says_its_offload_or_has_the_networks),
+        cmocka_unit_test(a_passed_descriptor_may_be_isolated),
         cmocka_unit_test(names_of_others_are_refused),
         cmocka_unit_test(a_descriptor_that_is_no_unix_socket_is_refused),
         cmocka_unit_test(a_snapshot_counts_learned_and_static_addresses),
