@@ -26,6 +26,19 @@ static void forget(struct broker *broker, struct client *client)
     broker->n_clients--;
 }
 
+static bool uses_anything(const struct client *client)
+{
+    return client->n_holds > 0 || client->n_leases > 0;
+}
+
+/* Before it gets its first network or descriptor: while there is one, launchd does not end us for being idle.
+ */
+static void begin_use(const struct client *client)
+{
+    if (!uses_anything(client))
+        xpc_transaction_begin();
+}
+
 /* The connection is over. */
 static void lose(struct broker *broker, struct client *client)
 {
@@ -36,12 +49,12 @@ static void lose(struct broker *broker, struct client *client)
     for (unsigned i = 0; i < client->n_leases; i++)
         close(client->leases[i]);
     const unsigned n = client->n_holds;
-    client->n_holds = 0;
-    if (n > 0) {
-        log_info("pid %ld is gone, and with it what it held: %u networks, %u descriptors", (long)client->pid,
-                 n, client->n_leases);
+    if (uses_anything(client)) {
+        log_info("pid %ld is gone, and with it what it held: %u networks, %u descriptors",
+                 (long)client->who.pid, n, client->n_leases);
         xpc_transaction_end();
     }
+    client->n_holds = client->n_leases = 0;
     for (unsigned i = 0; i < n; i++)
         held_drop(broker, client->holds[i]);
     broker_look_idle(broker);
@@ -71,8 +84,8 @@ void client_accept(struct broker *broker, xpc_connection_t connection)
     }
     client->connection = xpc_retain(connection);
     client->refs = 1;
-    client->pid = xpc_connection_get_pid(connection);
-    client->uid = xpc_connection_get_euid(connection);
+    client->who = (struct sender){.pid = xpc_connection_get_pid(connection),
+                                  .uid = xpc_connection_get_euid(connection)};
     client->next = broker->clients;
     broker->clients = client;
     broker->n_clients++;
@@ -96,8 +109,7 @@ bool client_hold(struct client *client, struct held *held, bool watches)
         return true;
     if (client->n_holds == CLIENT_NETWORKS_MAX)
         return false;
-    if (client->n_holds == 0)
-        xpc_transaction_begin(); /* launchd does not end us for being idle */
+    begin_use(client);
     client->watches[client->n_holds] = watches;
     client->holds[client->n_holds++] = held;
     held->n_holders++;
@@ -112,7 +124,7 @@ void client_let_go(struct broker *broker, struct client *client, struct held *he
         client->n_holds--;
         client->holds[i] = client->holds[client->n_holds];
         client->watches[i] = client->watches[client->n_holds];
-        if (client->n_holds == 0)
+        if (!uses_anything(client))
             xpc_transaction_end();
         held_drop(broker, held);
         return;
@@ -125,6 +137,7 @@ bool client_keep_lease(struct client *client, int lease)
         close(lease);
         return false;
     }
+    begin_use(client);
     client->leases[client->n_leases++] = lease;
     return true;
 }
@@ -133,7 +146,7 @@ unsigned clients_holding(const struct broker *broker)
 {
     unsigned n = 0;
     for (const struct client *client = broker->clients; client; client = client->next)
-        n += client->n_holds > 0;
+        n += uses_anything(client);
     return n;
 }
 
@@ -144,8 +157,8 @@ static xpc_object_t describe_holders(const struct broker *broker, const struct h
         if (!client_holds(client, held))
             continue;
         xpc_object_t one = xpc_dictionary_create(NULL, NULL, 0);
-        xpc_dictionary_set_int64(one, BROKER_PEER_PID, client->pid);
-        xpc_dictionary_set_int64(one, BROKER_PEER_UID, client->uid);
+        xpc_dictionary_set_int64(one, BROKER_PEER_PID, client->who.pid);
+        xpc_dictionary_set_int64(one, BROKER_PEER_UID, client->who.uid);
         xpc_array_append_value(all, one);
         xpc_release(one);
     }

@@ -15,6 +15,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "daemon/address_watch.h"
 #include "daemon/roles.h"
 #include "io/log.h"
 
@@ -112,13 +113,13 @@ static void end(struct broker *broker)
         broker->exit_timeout_s > BROKER_EXIT_RESERVE_S ? broker->exit_timeout_s - BROKER_EXIT_RESERVE_S : 0;
     broker->is_ending = true;
     if (n > 0) {
-        log_warn("%u programs have networks of ours, which end with us: waiting %u s for them", n,
-                 patience_s);
-        dispatch_after(dispatch_time(DISPATCH_TIME_NOW, patience_s * 1000 * (int64_t)NSEC_PER_MSEC),
-                       broker->queue, ^{
-                         log_warn("%u programs still have networks of ours", clients_holding(broker));
-                         broker_quit(broker);
-                       });
+        log_warn("%u programs have networks or descriptors of ours, which end with us: waiting %u s for them",
+                 n, patience_s);
+        dispatch_after(
+            dispatch_time(DISPATCH_TIME_NOW, patience_s * 1000 * (int64_t)NSEC_PER_MSEC), broker->queue, ^{
+              log_warn("%u programs still have networks or descriptors of ours", clients_holding(broker));
+              broker_quit(broker);
+            });
     }
     broker_look_idle(broker);
 }
@@ -140,13 +141,33 @@ static void begin(struct broker *broker)
 
 /* ---- the main thread ---- */
 
-static int wait_for_the_end(struct broker *broker, int fd)
+/* Word of the host's addresses, or the end of it. Returns the descriptor to watch from now on. */
+static int take_word(struct broker *broker, int watch_fd)
+{
+    const int found = address_watch_read(watch_fd);
+    if (found == 0)
+        return watch_fd;
+    dispatch_async(broker->queue, ^{
+      broker->is_told = found > 0;
+      held_look_at_all(broker);
+    });
+    if (found > 0)
+        return watch_fd;
+    close(watch_fd);
+    return -1;
+}
+
+static int wait_for_the_end(struct broker *broker, int fd, int watch_fd)
 {
     bool is_ending = false;
     for (;;) {
         char what;
-        struct pollfd one = {.fd = fd, .events = POLLIN};
-        if (poll(&one, 1, -1) < 0 && errno == EINTR)
+        struct pollfd set[] = {{.fd = fd, .events = POLLIN}, {.fd = watch_fd, .events = POLLIN}};
+        if (poll(set, sizeof(set) / sizeof(set[0]), -1) < 0 && errno == EINTR)
+            continue;
+        if (set[1].revents)
+            watch_fd = take_word(broker, watch_fd);
+        if (!set[0].revents)
             continue;
         const ssize_t n = read(fd, &what, 1);
         if (n != 1 || what == SAY_QUIT || (what == SAY_SIGNAL && is_ending))
@@ -184,10 +205,12 @@ int broker_main(const struct options *options)
     mask_signals(SIG_BLOCK);
     broker.queue = dispatch_queue_create("vmswitch.broker", DISPATCH_QUEUE_SERIAL);
     broker.asks = dispatch_queue_create("vmswitch.broker.asks", DISPATCH_QUEUE_SERIAL);
+    const int watch_fd = address_watch_open(); /* none: there are the looks now and then */
+    broker.is_told = watch_fd >= 0;
     struct broker *all = &broker;
     dispatch_async(broker.queue, ^{
       begin(all);
     });
     mask_signals(SIG_UNBLOCK);
-    return wait_for_the_end(&broker, fds[0]);
+    return wait_for_the_end(&broker, fds[0], watch_fd);
 }

@@ -4,7 +4,6 @@
  *   broker_clients_darwin.c     who is connected, and what each holds
  *   broker_networks_darwin.c  the networks: made, held, dropped
  *   broker_requests_darwin.c  what is asked and answered, in both protocols
- *   broker_identity_darwin.c  is the other side this executable?
  *
  * What is always true
  *   All of it runs on one serial queue, but for what the files of vmswitchd's sockets and of the system's
@@ -20,13 +19,15 @@
 #include "daemon/broker_settings_darwin.h"
 #include "io/broker_protocol.h"
 #include "daemon/broker_switch.h"
+#include "io/code_identity_darwin.h"
 
 enum {
     CLIENTS_MAX = 256,
     CLIENT_NETWORKS_MAX = 8,
-    CLIENT_LEASES_MAX = 32,   /* descriptors handed out that are still plugged in */
-    CLIENT_REQUESTS_MAX = 16, /* at once */
-    BRIDGE_CHECK_MS = 5000,
+    CLIENT_LEASES_MAX = 32,       /* descriptors handed out that are still plugged in */
+    CLIENT_REQUESTS_MAX = 16,     /* at once */
+    BRIDGE_CHECK_MS = 5000,       /* where nobody says that a bridge has gone */
+    BRIDGE_CHECK_TOLD_MS = 30000, /* where address_watch.h does */
 };
 
 struct held;
@@ -37,8 +38,8 @@ struct client {
     xpc_connection_t connection;
     unsigned refs; /* the connection, and each of its requests */
     bool is_gone;
-    pid_t pid;
-    uid_t uid;
+    bool has_spoken; /* 'who' is of its first message, not of the connection */
+    struct sender who;
     unsigned n_requests, n_holds, n_leases;
     struct held *holds[CLIENT_NETWORKS_MAX];
     bool watches[CLIENT_NETWORKS_MAX]; /* it wants to hear who else holds it */
@@ -52,6 +53,7 @@ enum held_state {
 
 struct held { /* a network */
     struct held *next;
+    uint64_t serial; /* no other has had it: for a timer, which may outlive what it is about */
     char name[NETWORK_NAME_SIZE];
     enum held_state state;
     struct switch_network origin; /* as vmswitchd had it */
@@ -61,7 +63,7 @@ struct held { /* a network */
     struct uplink_subnet subnet;
     uint8_t prefix[16];
     unsigned n_holders;
-    bool is_checked;         /* the next look at its bridge is due */
+    bool is_checked;         /* the next look at its bridge is arranged */
     struct request *waiting; /* HELD_CREATING */
 };
 
@@ -79,13 +81,15 @@ struct request {
     struct request *next;
     struct client *client;
     xpc_object_t reply;
+    struct sender from;
     enum protocol protocol;
     char name[NETWORK_NAME_SIZE];
     bool watches;
+    bool is_uplink;  /* it says it is the uplink of the network */
     bool is_foreign; /* by another executable, on a macOS where that matters */
-    bool wants_fd, is_stream;
+    bool wants_fd;
     struct held *held;        /* that it holds by this request; NULL: none, or it did before */
-    const char *offload;      /* of the descriptor's port; NULL: the network's */
+    struct switch_port port;  /* that the descriptor is to be */
     int fd, lease;            /* -1: none yet */
     enum switch_answer found; /* filled on 'asks', as the next three */
     struct switch_network network;
@@ -102,6 +106,8 @@ struct broker {
     struct held *networks;
     unsigned n_clients;
     uint64_t n_uses; /* counts each use, so that a timer knows whether there was one since */
+    uint64_t n_made; /* networks */
+    bool is_told;    /* when an address of the host's goes */
     bool is_ending;
     int quit_fd; /* a byte here ends the process */
 };
@@ -120,7 +126,7 @@ bool client_hold(struct client *client, struct held *held, bool watches);
 void client_let_go(struct broker *broker, struct client *client, struct held *held);
 /* Takes the lease. Returns false if it has as many as it may: then it was closed. */
 bool client_keep_lease(struct client *client, int lease);
-unsigned clients_holding(const struct broker *broker); /* how many have a network */
+unsigned clients_holding(const struct broker *broker); /* how many have a network, or a descriptor */
 /* Tells those who watch the network who holds it now. */
 void clients_tell(struct broker *broker, const struct held *held);
 
@@ -129,15 +135,12 @@ struct held *held_find(struct broker *broker, const char *name);
 /* Begins to make one; the request waits for it. */
 void held_create(struct broker *broker, struct request *request, const struct network_settings *settings);
 void held_drop(struct broker *broker, struct held *held); /* one holder less */
+/* An address of the host's has gone: are there bridges that had it? */
+void held_look_at_all(struct broker *broker);
 
 /* broker_requests_darwin.c */
 void request_take(struct broker *broker, struct client *client, xpc_object_t message);
 /* Its network is up, or could not be made ('held' is NULL): goes on. */
 void request_go_on(struct broker *broker, struct request *request, struct held *held, const char *why);
-
-/* broker_identity_darwin.c */
-/* True if the running system lets only the executable that made a network start interfaces on it, and
- * 'message' did not come from this one. */
-bool client_is_foreign(xpc_object_t message);
 
 #endif

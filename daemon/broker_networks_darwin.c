@@ -3,8 +3,8 @@
  * The good path: the first request for a name -> vmnet makes the network -> its requests go on, and each
  * client that got it holds it -> the last of them goes -> the network does, unless its bridge is still there:
  * then a VM is on it whose program has closed its connection, and it is looked at again until the bridge is
- * gone. What can go wrong: vmnet refuses, or never answers: all who wait hear why, and the next request tries
- * again.
+ * gone: when the system says that an address has gone, and now and then. What can go wrong: vmnet refuses, or
+ * never answers: all who wait hear why, and the next request tries again.
  */
 #include "daemon/broker_internal_darwin.h"
 
@@ -57,28 +57,49 @@ static bool has_bridge(const struct held *held)
 
 static void look_at_bridge(struct broker *broker, struct held *held);
 
+static void on_time_to_look(struct broker *broker, uint64_t serial)
+{
+    struct held *held = broker->networks;
+    while (held && held->serial != serial)
+        held = held->next;
+    if (!held)
+        return;
+    held->is_checked = false;
+    if (held->n_holders == 0)
+        look_at_bridge(broker, held);
+}
+
 static void look_again(struct broker *broker, struct held *held)
 {
+    const int64_t wait_ms = broker->is_told ? BRIDGE_CHECK_TOLD_MS : BRIDGE_CHECK_MS;
+    const uint64_t serial = held->serial;
     if (held->is_checked)
         return;
-    held->is_checked = true; /* while it is, it is not freed but by this look */
-    dispatch_after(dispatch_time(DISPATCH_TIME_NOW, BRIDGE_CHECK_MS * (int64_t)NSEC_PER_MSEC), broker->queue,
-                   ^{
-                     held->is_checked = false;
-                     if (held->n_holders == 0)
-                         look_at_bridge(broker, held);
-                   });
+    held->is_checked = true;
+    dispatch_after(dispatch_time(DISPATCH_TIME_NOW, wait_ms * (int64_t)NSEC_PER_MSEC), broker->queue, ^{
+      on_time_to_look(broker, serial);
+    });
 }
 
 static void look_at_bridge(struct broker *broker, struct held *held)
 {
-    if (held->is_checked || has_bridge(held)) {
+    if (has_bridge(held)) {
         look_again(broker, held);
         return;
     }
     log_info("network %s: nobody is on it any more", held->name);
     discard(broker, held);
     broker_look_idle(broker);
+}
+
+void held_look_at_all(struct broker *broker)
+{
+    struct held *next;
+    for (struct held *held = broker->networks; held; held = next) {
+        next = held->next;
+        if (held->state == HELD_UP && held->n_holders == 0)
+            look_at_bridge(broker, held);
+    }
 }
 
 void held_drop(struct broker *broker, struct held *held)
@@ -144,6 +165,7 @@ void held_create(struct broker *broker, struct request *request, const struct ne
         request_go_on(broker, request, NULL, "out of memory");
         return;
     }
+    held->serial = ++broker->n_made;
     snprintf(held->name, sizeof(held->name), "%s", request->name);
     held->is_builtin = request->found != SWITCH_KNOWS;
     held->origin = request->network;

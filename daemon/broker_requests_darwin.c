@@ -4,8 +4,9 @@
  * user may be on it -> the network is there or is made -> where a descriptor is wanted vmswitchd plugs one in
  * -> the client holds the network, and gets its reply.
  *
- * Where vmswitchd does not run, or does not have a "shared" or a "host" network, there is one of that name
- * with everything as vmnet has it.
+ * An uplink is answered if it is of our vmswitchd; others (of a stand-alone program, of another vmswitchd)
+ * hear that the broker is none of theirs. Where vmswitchd does not run, or does not have a "shared" or a
+ * "host" network, there is one of that name with everything as vmnet has it.
  */
 #include "daemon/broker_internal_darwin.h"
 
@@ -46,7 +47,7 @@ static void fail_reply(xpc_object_t reply, enum protocol protocol, enum broker_e
 
 static void refuse(struct broker *broker, struct request *request, enum broker_error error, const char *why)
 {
-    log_warn("pid %ld, uid %ld: network %s: %s", (long)request->client->pid, (long)request->client->uid,
+    log_warn("pid %ld, uid %ld: network %s: %s", (long)request->from.pid, (long)request->from.uid,
              request->name, why);
     if (request->held) /* it gets nothing, and keeps nothing */
         client_let_go(broker, request->client, request->held);
@@ -58,7 +59,8 @@ static void refuse(struct broker *broker, struct request *request, enum broker_e
 
 static bool set_configuration(xpc_object_t reply, const struct held *held)
 {
-    json_t *configuration = broker_configuration(&held->settings, &held->subnet, held->prefix);
+    json_t *configuration = broker_configuration(&held->settings, &held->subnet, held->prefix,
+                                                 !held->is_builtin && held->origin.spec.isolated);
     char *text = configuration ? json_dumps(configuration, JSON_COMPACT) : NULL;
     if (text)
         xpc_dictionary_set_data(reply, LIMA_CONFIGURATION, text, strlen(text));
@@ -87,6 +89,14 @@ static bool fill_reply(const struct request *request, const struct held *held, c
     return true;
 }
 
+/* For what says that it is the uplink of a network. */
+static void refuse_stranger(struct broker *broker, struct request *request)
+{
+    xpc_dictionary_set_bool(request->reply, BROKER_NOT_OURS, true);
+    refuse(broker, request, BROKER_NOT_FOUND,
+           "it is not the uplink of a network of this broker's vmswitchd, and does without the broker");
+}
+
 /* The last step. 'held' is NULL if there is a descriptor alone. */
 static void answer(struct broker *broker, struct request *request, struct held *held)
 {
@@ -108,8 +118,8 @@ static void answer(struct broker *broker, struct request *request, struct held *
             return;
         }
     }
-    log_audit("pid %ld, uid %ld: network %s%s", (long)client->pid, (long)client->uid, request->name,
-              request->fd >= 0 ? ", a descriptor" : "");
+    log_audit("pid %ld, uid %ld: network %s%s", (long)request->from.pid, (long)request->from.uid,
+              request->name, request->fd >= 0 ? ", a descriptor" : "");
     xpc_connection_send_message(client->connection, request->reply);
     if (held)
         clients_tell(broker, held);
@@ -121,8 +131,8 @@ static void answer(struct broker *broker, struct request *request, struct held *
 static void attach(struct broker *broker, struct request *request, struct held *held)
 {
     dispatch_async(broker->asks, ^{
-      const int r = switch_attach(broker->runtime_dir, request->name, request->is_stream, request->offload,
-                                  &request->fd, &request->lease, request->why);
+      const int r = switch_attach(broker->runtime_dir, request->name, &request->port, &request->fd,
+                                  &request->lease, request->why);
       dispatch_async(broker->queue, ^{
         if (r < 0)
             refuse(broker, request, BROKER_INTERNAL, request->why);
@@ -195,10 +205,21 @@ static void create(struct broker *broker, struct request *request)
     }
 }
 
+/* Names are those of one vmswitchd, and of others nothing is known. It knows its uplinks' processes. */
+static bool is_strange_uplink(const struct request *request)
+{
+    if (!request->is_uplink || request->found == SWITCH_UNREACHABLE)
+        return false;
+    const int pid = request->network.uplink_pid;
+    return request->found != SWITCH_KNOWS || (pid && pid != request->from.pid);
+}
+
 static void on_looked_up(struct broker *broker, struct request *request)
 {
     struct held *held = held_find(broker, request->name);
-    if (!request->is_allowed) {
+    if (is_strange_uplink(request)) {
+        refuse_stranger(broker, request);
+    } else if (!request->is_allowed) {
         refuse(broker, request, BROKER_NOT_ALLOWED,
                "this user may not be on the network: be its owner, or a member of its group or of vmswitch");
     } else if (broker->is_ending) {
@@ -220,14 +241,13 @@ static void look_up(struct broker *broker, struct request *request)
     const bool has_origin = held && !held->is_builtin;
     if (has_origin)
         request->network = held->origin;
-    const uid_t uid = request->client->uid;
+    const uid_t uid = request->from.uid;
     dispatch_async(broker->asks, ^{
       const enum switch_answer found =
           switch_find(broker->runtime_dir, request->name, &request->network, request->why);
       request->found = found;
       request->is_allowed = broker_may_use(
-          uid,
-          found == SWITCH_KNOWS || (has_origin && found == SWITCH_UNREACHABLE) ? &request->network : NULL);
+          uid, found == SWITCH_KNOWS || (has_origin && found != SWITCH_KNOWS_NOT) ? &request->network : NULL);
       dispatch_async(broker->queue, ^{
         on_looked_up(broker, request);
       });
@@ -243,31 +263,34 @@ static bool is_said(xpc_object_t desc, const char *symbol)
     return key && xpc_dictionary_get_bool(desc, *key);
 }
 
-/* Of the keys that an interface would have had, those that a port of the switch can do. Returns NULL, or what
- * it can't. */
-static const char *read_desc(struct request *request, xpc_object_t desc)
+/* Of the keys that an interface would have had, those that a port of the switch can do. */
+static void read_desc(struct switch_port *port, xpc_object_t desc)
 {
-    if (xpc_dictionary_get_bool(desc, vmnet_enable_isolation_key))
-        return "InterfaceDesc: isolation is a setting of the network here; leave it out";
+    port->is_isolated = xpc_dictionary_get_bool(desc, vmnet_enable_isolation_key);
     if (is_said(desc, "vmnet_enable_virtio_header_key"))
-        request->offload = "virtio";
+        port->offload = "virtio";
     else if (xpc_dictionary_get_bool(desc, vmnet_enable_tso_key) ||
              is_said(desc, "vmnet_enable_checksum_offload_key"))
-        request->offload = "raw";
-    return NULL;
+        port->offload = "raw";
+}
+
+/* What the network is, vmswitchd says. True if it is left out. */
+static bool configuration_is_valid(xpc_object_t message)
+{
+    size_t len = 0;
+    const char *text = xpc_dictionary_get_data(message, LIMA_CONFIGURATION, &len);
+    json_t *configuration = text ? json_loadb(text, len, JSON_REJECT_DUPLICATES, NULL) : NULL;
+    const bool is_object = json_is_object(configuration);
+    json_decref(configuration);
+    return is_object || !xpc_dictionary_get_value(message, LIMA_CONFIGURATION);
 }
 
 static const char *read_lima(struct request *request, xpc_object_t message)
 {
     const char *type = xpc_dictionary_get_string(message, LIMA_FD_TYPE);
     xpc_object_t desc = xpc_dictionary_get_value(message, LIMA_INTERFACE_DESC);
-    size_t len = 0;
-    const char *text = xpc_dictionary_get_data(message, LIMA_CONFIGURATION, &len);
-    json_t *configuration = text ? json_loadb(text, len, JSON_REJECT_DUPLICATES, NULL) : NULL;
-    const bool is_bad = text && !json_is_object(configuration);
-    json_decref(configuration); /* what the network is, vmswitchd says */
-    if (is_bad)
-        return "Configuration: must be a JSON object";
+    if (!configuration_is_valid(message))
+        return "Configuration: must be data, a JSON object";
     if (desc && xpc_get_type(desc) != XPC_TYPE_DICTIONARY)
         return "InterfaceDesc: must be a dictionary";
     if (!type && xpc_dictionary_get_value(message, LIMA_FD_TYPE))
@@ -275,10 +298,12 @@ static const char *read_lima(struct request *request, xpc_object_t message)
     if (!type)
         return NULL;
     request->wants_fd = true;
-    request->is_stream = strcmp(type, "stream") == 0;
-    if (!request->is_stream && strcmp(type, "datagram") != 0 && strcmp(type, "datagram_next") != 0)
+    request->port.is_stream = strcmp(type, "stream") == 0;
+    if (!request->port.is_stream && strcmp(type, "datagram") != 0 && strcmp(type, "datagram_next") != 0)
         return "FdType: choose stream, datagram or datagram_next";
-    return desc ? read_desc(request, desc) : NULL;
+    if (desc)
+        read_desc(&request->port, desc);
+    return NULL;
 }
 
 static const char *read_acquire(struct request *request, xpc_object_t message)
@@ -287,6 +312,7 @@ static const char *read_acquire(struct request *request, xpc_object_t message)
     if (!command || strcmp(command, BROKER_COMMAND_ACQUIRE) != 0)
         return "command: there is only \"acquire\"";
     request->watches = xpc_dictionary_get_bool(message, BROKER_WATCH);
+    request->is_uplink = xpc_dictionary_get_bool(message, BROKER_UPLINK);
     return NULL;
 }
 
@@ -313,6 +339,16 @@ static struct request *new_request(struct client *client, xpc_object_t reply, en
     return request;
 }
 
+/* The first message says who the client is. Whoever else speaks on its connection (a process that it gave the
+ * connection to, or one that has its pid now) has no part in what it holds. */
+static bool is_the_client(struct client *client, const struct sender *from)
+{
+    if (!client->has_spoken)
+        client->who = *from;
+    client->has_spoken = true;
+    return sender_is_same(&client->who, from);
+}
+
 void request_take(struct broker *broker, struct client *client, xpc_object_t message)
 {
     const enum protocol protocol =
@@ -328,9 +364,14 @@ void request_take(struct broker *broker, struct client *client, xpc_object_t mes
         return;
     }
     broker->n_uses++;
+    request->from = sender_of(message, client->connection);
     const char *problem = read_message(request, message);
-    request->is_foreign = !problem && client_is_foreign(message);
-    if (problem)
+    request->is_foreign = !problem && code_must_be_own() && !code_is_own(message);
+    if (!is_the_client(client, &request->from))
+        refuse(
+            broker, request, BROKER_NOT_ALLOWED,
+            "another process than the one that this connection belongs to: connect to the broker yourself");
+    else if (problem)
         refuse(broker, request, BROKER_INVALID_REQUEST, problem);
     else if (request->is_foreign && !request->wants_fd)
         refuse(broker, request, BROKER_NOT_ALLOWED,

@@ -68,7 +68,7 @@ static void format_subnet(const struct uplink_subnet *subnet, char *text, size_t
 }
 
 json_t *broker_configuration(const struct network_settings *settings, const struct uplink_subnet *subnet,
-                             const uint8_t prefix[16])
+                             const uint8_t prefix[16], bool is_isolated)
 {
     char range[INET_ADDRSTRLEN + 4], gateway[INET_ADDRSTRLEN], ipv6[INET6_ADDRSTRLEN],
         ipv6_range[INET6_ADDRSTRLEN + 4];
@@ -77,10 +77,10 @@ json_t *broker_configuration(const struct network_settings *settings, const stru
     inet_ntop(AF_INET, &in, gateway, sizeof(gateway));
     inet_ntop(AF_INET6, prefix, ipv6, sizeof(ipv6));
     snprintf(ipv6_range, sizeof(ipv6_range), "%s/64", ipv6);
-    return json_pack("{s:s, s:b, s:b, s:i, s:b, s:b, s:b, s:s, s:s, s:s}", "mode",
+    return json_pack("{s:s, s:b, s:b, s:i, s:b, s:b, s:b, s:s, s:s, s:s, s:b}", "mode",
                      settings->mode == VMNET_MODE_HOST ? "host" : "shared", "dhcp", settings->has_dhcp,
                      "dnsProxy", settings->has_dns_proxy, "mtu",
                      settings->mtu ? (int)settings->mtu : MTU_USUAL, "nat44", settings->has_nat44, "nat66",
                      settings->has_nat66, "routerAdvertisement", settings->has_router_advertisement, "subnet",
-                     range, "gateway", gateway, "ipv6Prefix", ipv6_range);
+                     range, "gateway", gateway, "ipv6Prefix", ipv6_range, "isolated", is_isolated);
 }

@@ -12,8 +12,9 @@
 int broker_settings(const struct network_spec *spec, struct network_settings *ret_settings,
                     char why[UPLINK_REASON_SIZE]);
 
-/* What the network really has, in the words of Lima's field Configuration. NULL if memory is short. */
+/* What the network really has, in the words of Lima's field Configuration and two more. NULL if memory is
+ * short. */
 json_t *broker_configuration(const struct network_settings *settings, const struct uplink_subnet *subnet,
-                             const uint8_t prefix[16]);
+                             const uint8_t prefix[16], bool is_isolated);
 
 #endif

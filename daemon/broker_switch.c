@@ -102,6 +102,8 @@ bool switch_network_from_json(const json_t *answer, const char *name, struct swi
     const int r = part ? network_spec_from_json(part, name, &ret_network->spec, &error) : -1;
     ret_network->kind = kind_of(json_object_get(answer, "uplink"));
     ret_network->owner = (uint32_t)json_integer_value(json_object_get(answer, "owner"));
+    ret_network->uplink_pid =
+        (int)json_integer_value(json_object_get(json_object_get(answer, "uplink"), "pid"));
     json_decref(part);
     json_decref(copy);
     return r == 0;
@@ -136,9 +138,10 @@ enum switch_answer switch_find(const char *runtime_dir, const char *name, struct
                                char why[MESSAGE_WHY_SIZE])
 {
     char request[256];
-    enum switch_answer found = SWITCH_UNREACHABLE;
     char *text = calloc(1, ANSWER_MAX);
     const int fd = connect_to(runtime_dir, "api.sock");
+    /* While vmswitchd runs its sockets are there, whatever its processes do. */
+    enum switch_answer found = fd == -ENOENT || fd == -ECONNREFUSED ? SWITCH_ABSENT : SWITCH_UNREACHABLE;
     const int len =
         snprintf(request, sizeof(request),
                  "GET /v1/networks/%s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", name);
@@ -176,12 +179,14 @@ static int make_pair(bool is_stream, int ends[2])
     return 0;
 }
 
-static int ask_to_attach(int lease, const char *network, const char *offload, int end,
+static int ask_to_attach(int lease, const char *network, const struct switch_port *port, int end,
                          char why[MESSAGE_WHY_SIZE])
 {
     char line[LINE_MAX_LEN];
-    int len = snprintf(line, sizeof(line), "{\"network\": \"%s\"%s%s%s}\n", network,
-                       offload ? ", \"offload\": \"" : "", offload ? offload : "", offload ? "\"" : "");
+    const char *offload = port->offload;
+    int len = snprintf(line, sizeof(line), "{\"network\": \"%s\"%s%s%s%s}\n", network,
+                       offload ? ", \"offload\": \"" : "", offload ? offload : "", offload ? "\"" : "",
+                       port->is_isolated ? ", \"isolated\": true" : "");
     if (socket_send_fd(lease, line, (size_t)len, end) != len)
         return -EPIPE;
     const long n = receive_text(lease, line, sizeof(line), '\n');
@@ -197,17 +202,17 @@ static int ask_to_attach(int lease, const char *network, const char *offload, in
     return r;
 }
 
-int switch_attach(const char *runtime_dir, const char *network, bool is_stream, const char *offload,
-                  int *ret_fd, int *ret_lease, char why[MESSAGE_WHY_SIZE])
+int switch_attach(const char *runtime_dir, const char *network, const struct switch_port *port, int *ret_fd,
+                  int *ret_lease, char why[MESSAGE_WHY_SIZE])
 {
     int ends[2];
     snprintf(why, MESSAGE_WHY_SIZE, "no descriptors left");
-    int r = make_pair(is_stream, ends);
+    int r = make_pair(port->is_stream, ends);
     if (r < 0)
         return r;
     const int lease = connect_to(runtime_dir, "attach.sock");
     why[0] = '\0';
-    r = lease < 0 ? lease : ask_to_attach(lease, network, offload, ends[1], why);
+    r = lease < 0 ? lease : ask_to_attach(lease, network, port, ends[1], why);
     close(ends[1]);
     if (r == 0) {
         *ret_fd = ends[0];

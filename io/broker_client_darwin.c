@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "io/broker_protocol.h"
+#include "io/code_identity_darwin.h"
 #include "io/vmnet_status_darwin.h"
 
 struct broker_client {
@@ -13,6 +14,7 @@ struct broker_client {
     const struct broker_client_ops *ops;
     void *ctx;
     bool is_closed, has_network;
+    bool looks_itself; /* at who replies: the connection can't */
 };
 
 static void unref(struct broker_client *client)
@@ -67,14 +69,27 @@ static void on_event(struct broker_client *client, xpc_object_t event)
         unref(client);
 }
 
+/* 0 if the reply is one. */
+static uint32_t status_of(const struct broker_client *client, xpc_object_t reply)
+{
+    if (reply == XPC_ERROR_CONNECTION_INVALID)
+        return VMNET_STATUS_NO_BROKER;
+    if (reply == XPC_ERROR_PEER_CODE_SIGNING_REQUIREMENT)
+        return VMNET_STATUS_BROKER_FOREIGN;
+    if (xpc_get_type(reply) != XPC_TYPE_DICTIONARY)
+        return VMNET_STATUS_BROKER_GONE;
+    if (client->looks_itself && !code_is_own(reply))
+        return VMNET_STATUS_BROKER_FOREIGN;
+    return xpc_dictionary_get_bool(reply, BROKER_NOT_OURS) ? VMNET_STATUS_NO_BROKER : 0;
+}
+
 static void on_reply(struct broker_client *client, xpc_object_t reply)
 {
     if (client->is_closed)
         return;
-    if (xpc_get_type(reply) != XPC_TYPE_DICTIONARY) {
-        const bool is_missing = reply == XPC_ERROR_CONNECTION_INVALID;
-        client->ops->on_answer(client->ctx, NULL,
-                               is_missing ? VMNET_STATUS_NO_BROKER : VMNET_STATUS_BROKER_GONE, "");
+    const uint32_t status = status_of(client, reply);
+    if (status) {
+        client->ops->on_answer(client->ctx, NULL, status, "");
         return;
     }
     xpc_object_t network = xpc_dictionary_get_value(reply, BROKER_NETWORK);
@@ -92,6 +107,7 @@ static void ask(struct broker_client *client, const char *network, dispatch_queu
     xpc_dictionary_set_string(request, BROKER_COMMAND, BROKER_COMMAND_ACQUIRE);
     xpc_dictionary_set_string(request, BROKER_NETWORK_NAME, network);
     xpc_dictionary_set_bool(request, BROKER_WATCH, true);
+    xpc_dictionary_set_bool(request, BROKER_UPLINK, true);
     client->refs++;
     xpc_connection_send_message_with_reply(client->connection, request, queue, ^(xpc_object_t reply) {
       on_reply(client, reply);
@@ -111,6 +127,8 @@ struct broker_client *broker_client_open(const char *network, dispatch_queue_t q
     xpc_connection_set_event_handler(client->connection, ^(xpc_object_t event) {
       on_event(client, event);
     });
+    /* Another executable's network would end this process. */
+    client->looks_itself = code_must_be_own() && !code_require_own(client->connection);
     xpc_connection_resume(client->connection);
     ask(client, network, queue);
     return client;

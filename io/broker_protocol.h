@@ -1,8 +1,8 @@
 /* io/broker_protocol.h - the words of the network broker's messages: its side and its clients'
  *
  * vmnet-broker's: {"command": "acquire", "network_name": NAME} -> {"network": ...} or {"error": CODE}. We add
- * "watch" to the request, "message" (a sentence) to an error, and messages {"event": "peers"} to those who
- * watch. Lima's fields begin with a capital. docs/broker.md has all of it.
+ * "watch" and "uplink" to the request, "message" (a sentence) and "not_ours" to an error, and messages
+ * {"event": "peers"} to those who watch. Lima's fields begin with a capital. docs/broker.md has all of it.
  */
 #ifndef IO_BROKER_PROTOCOL_H
 #define IO_BROKER_PROTOCOL_H
@@ -12,10 +12,12 @@
 #define BROKER_COMMAND "command"
 #define BROKER_COMMAND_ACQUIRE "acquire"
 #define BROKER_NETWORK_NAME "network_name"
-#define BROKER_WATCH "watch" /* bool */
+#define BROKER_WATCH "watch"   /* bool */
+#define BROKER_UPLINK "uplink" /* bool: asked by the uplink of a network of that name */
 #define BROKER_NETWORK "network"
 #define BROKER_ERROR "error" /* int64 */
 #define BROKER_MESSAGE "message"
+#define BROKER_NOT_OURS "not_ours" /* bool: that network is not of the broker's vmswitchd */
 
 #define BROKER_EVENT "event"
 #define BROKER_EVENT_PEERS "peers"

@@ -21,6 +21,9 @@ static const struct meaning {
     {VMNET_STATUS_BROKER_REFUSED, true, "the network broker refused; its log says why"},
     {VMNET_STATUS_BROKER_GONE, true,
      "the network broker has ended, and its networks with it; it is asked again"},
+    {VMNET_STATUS_BROKER_FOREIGN, true,
+     "the network broker is not this executable, as macOS before 26.2 wants: start both again, or update "
+     "macOS"},
     {VMNET_STATUS_NO_OBJECTS, false, "this macOS has no network objects; update to macOS 26"},
     /* At boot it fails so until the system's own services run, and so does a subnet that is taken. */
     {VMNET_FAILURE, true,

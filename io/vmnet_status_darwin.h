@@ -13,9 +13,10 @@ enum {
     VMNET_STATUS_NO_INTERFACE = 2, /* there is none of that name to bridge to */
     VMNET_STATUS_NO_HANDLE = 3,    /* a start without a handle, whose handler has said nothing */
     VMNET_STATUS_NO_OBJECTS = 4,   /* no network objects before macOS 26 */
-    VMNET_STATUS_NO_BROKER = 5,    /* launchd has no job of its name */
+    VMNET_STATUS_NO_BROKER = 5,    /* launchd has no job of its name, or it is another vmswitchd's */
     VMNET_STATUS_BROKER_REFUSED = 6,
-    VMNET_STATUS_BROKER_GONE = 7, /* it ended, and its networks with it */
+    VMNET_STATUS_BROKER_GONE = 7,    /* it ended, and its networks with it */
+    VMNET_STATUS_BROKER_FOREIGN = 8, /* it is another executable, on a macOS where that matters */
 };
 
 /* A sentence with a next step: 'what' failed ("vmnet did not start"), with 'status'. */

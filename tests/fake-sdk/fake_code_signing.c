@@ -50,12 +50,12 @@ void *xpc_peer_requirement_create_lwcr(xpc_object_t lwcr, void **ret_error)
 bool xpc_peer_requirement_match_received_message(void *requirement, xpc_object_t message, void **ret_error)
 {
     uint8_t hash[FAKE_CDHASH_SIZE];
-    xpc_connection_t from = xpc_dictionary_get_remote_connection(message);
+    const struct fake_sender *sender = &((const struct _xpc_dictionary_s *)message)->sender;
     (void)ret_error;
-    if (!from)
+    if (!xpc_dictionary_get_remote_connection(message))
         fake_xpc_misuse("a requirement is matched with what is no received message");
     if (atomic_load(&match) != FAKE_MATCH_REAL)
         return atomic_load(&match) == FAKE_MATCH_ALL;
-    return fake_cdhash(xpc_connection_get_pid(from), hash) &&
+    return fake_cdhash(sender->pid, hash) &&
            memcmp(hash, xpc_dictionary_get_data(requirement, "cdhash", NULL), sizeof(hash)) == 0;
 }

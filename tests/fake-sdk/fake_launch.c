@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <launch.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -60,7 +59,7 @@ static int receive(int fd, int ret_fds[FAKE_LAUNCH_FDS_MAX], size_t *ret_n)
 
 static int ask_path(const char *name, int ret_fds[FAKE_LAUNCH_FDS_MAX], size_t *ret_n)
 {
-    char line[80];
+    char line[128];
     if (!path[0])
         return ESRCH;
     int fd = connect_to_path();
@@ -68,6 +67,15 @@ static int ask_path(const char *name, int ret_fds[FAKE_LAUNCH_FDS_MAX], size_t *
     int error = send(fd, line, (size_t)len, MSG_NOSIGNAL) == len ? receive(fd, ret_fds, ret_n) : EIO;
     close(fd);
     return error;
+}
+
+bool fake_launch_look_up(const char *service)
+{
+    char name[96];
+    int none[FAKE_LAUNCH_FDS_MAX];
+    size_t n = 0;
+    snprintf(name, sizeof(name), "mach %s", service);
+    return ask_path(name, none, &n) == 0;
 }
 
 static bool was_asked(const char *name)

@@ -48,6 +48,7 @@ struct hub { /* a network's life in its creator; of its thread, but for 'fds', '
     struct serialized as;
     int listen_fd;
     int fds[MEMBERS_MAX];
+    enum membership { JOINING, OPEN, PRIVATE } as_what[MEMBERS_MAX]; /* of 'fds'; the first packet says it */
     bool is_gone;
     int wake_fds[2];
     fake_network_frame *host;
@@ -94,11 +95,12 @@ static int version(void)
 
 /* ---- the hub ---- */
 
-/* Locked. */
+/* Locked. 'from' is a member's number, or -1: the host. What a private one says reaches the others alone. */
 static void pass(struct hub *hub, int from, const uint8_t *frame, size_t len)
 {
+    const bool is_private = from >= 0 && hub->as_what[from] == PRIVATE;
     for (int i = 0; i < MEMBERS_MAX; i++)
-        if (hub->fds[i] >= 0 && hub->fds[i] != from)
+        if (hub->fds[i] >= 0 && i != from && !(is_private && hub->as_what[i] == PRIVATE))
             send(hub->fds[i], frame, len, MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
@@ -109,6 +111,7 @@ static void take_member(struct hub *hub)
     for (int i = 0; i < MEMBERS_MAX && fd >= 0; i++) {
         if (hub->fds[i] < 0) {
             hub->fds[i] = fd;
+            hub->as_what[i] = JOINING;
             return;
         }
     }
@@ -120,10 +123,13 @@ static void serve_member(struct hub *hub, int i, uint8_t *frame)
 {
     pthread_mutex_lock(&lock);
     const ssize_t n = recv(hub->fds[i], frame, FRAME_MAX, MSG_DONTWAIT);
-    fake_network_frame *host = n > 0 ? hub->host : NULL;
+    const bool joins = n > 0 && hub->as_what[i] == JOINING;
+    fake_network_frame *host = n > 0 && !joins ? hub->host : NULL;
     void *ctx = hub->host_ctx;
-    if (n > 0) {
-        pass(hub, hub->fds[i], frame, (size_t)n);
+    if (joins) {
+        hub->as_what[i] = frame[0] == PRIVATE ? PRIVATE : OPEN;
+    } else if (n > 0) {
+        pass(hub, i, frame, (size_t)n);
     } else if (n == 0 || errno != EAGAIN) {
         close(hub->fds[i]);
         hub->fds[i] = -1;
@@ -554,6 +560,8 @@ static interface_ref fake_start_with_network(void *ref, xpc_object_t desc, dispa
         free(member);
         return refuse(queue, handler, VMNET_FAILURE);
     }
+    const uint8_t as_what = xpc_dictionary_get_bool(desc, vmnet_enable_isolation_key) ? PRIVATE : OPEN;
+    send(member->fd, &as_what, sizeof(as_what), MSG_NOSIGNAL);
     fake_retain(network);
     member->network = network;
     pthread_mutex_lock(&lock);
@@ -597,7 +605,12 @@ void *fake_network_find(const char *symbol)
         {"vmnet_interface_start_with_network", (void *)fake_start_with_network},
         {"xpc_peer_requirement_create_lwcr", (void *)xpc_peer_requirement_create_lwcr},
         {"xpc_peer_requirement_match_received_message", (void *)xpc_peer_requirement_match_received_message},
+        {"xpc_connection_set_peer_requirement", (void *)xpc_connection_set_peer_requirement},
     };
+    if (script.hidden && strstr(script.hidden, symbol))
+        return NULL;
+    if (strcmp(symbol, "xpc_dictionary_get_audit_token") == 0) /* on every macOS */
+        return (void *)xpc_dictionary_get_audit_token;
     if (version() < VERSION_FIRST && symbol[0] != 'C')
         return NULL;
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
@@ -622,6 +635,7 @@ __attribute__((constructor)) static void read_environment(void)
     const char *status = getenv("FAKE_NETWORK_STATUS");
     script.create_status = status ? (vmnet_return_t)strtoul(status, NULL, 10) : 0;
     script.hangs = getenv("FAKE_NETWORK_HANGS") != NULL;
+    script.hidden = getenv("FAKE_HIDDEN_NAMES") ? strdup(getenv("FAKE_HIDDEN_NAMES")) : NULL;
 }
 
 void fake_network_go_on(void)

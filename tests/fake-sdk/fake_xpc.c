@@ -20,6 +20,7 @@ const struct _xpc_type_s _xpc_type_dictionary = {"dictionary"}, _xpc_type_array 
 
 struct _xpc_dictionary_s _xpc_error_connection_invalid = {.object = {.type = &_xpc_type_error}};
 struct _xpc_dictionary_s _xpc_error_connection_interrupted = {.object = {.type = &_xpc_type_error}};
+struct _xpc_dictionary_s _xpc_error_peer_code_signing_requirement = {.object = {.type = &_xpc_type_error}};
 
 static atomic_int n_alive;
 

@@ -22,6 +22,15 @@ int fake_xpc_transactions(void); /* begun and not ended */
 /* Cuts this process's client connections, as a service that ends does; the next message connects again. */
 void fake_xpc_interrupt(void);
 
+/* How this process's next messages are sent: by itself; by a child of its own, on the same connection; or by
+ * itself, with the pid of another life. */
+enum fake_xpc_voice { FAKE_VOICE_OWN, FAKE_VOICE_CHILD, FAKE_VOICE_REUSED_PID };
+void fake_xpc_speak_as(enum fake_xpc_voice voice);
+
+/* Found by name alone. 'token' has eight numbers; the second is for macOS 26. */
+void xpc_dictionary_get_audit_token(xpc_object_t message, uint32_t *token);
+void xpc_connection_set_peer_requirement(xpc_connection_t connection, void *requirement);
+
 /* The address of a name in this test's registry. Returns its length. */
 socklen_t fake_registry_address(const char *name, struct sockaddr_un *ret_address);
 

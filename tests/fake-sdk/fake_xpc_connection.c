@@ -2,7 +2,8 @@
  *
  * A service is an abstract unix socket, a message a packet: its id, whether it is a reply, the value, its
  * descriptors. A thread for each end reads, and gives what it has read to the connection's queue in order.
- * There is no launchd that starts a service: without one a connection is invalid, at the first message.
+ * Where launchd's double (fake_launch.h) has a job for the service, it is started; without one a connection
+ * is invalid, at the first message.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -10,9 +11,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "tests/fake-sdk/blocks.h"
+#include "tests/fake-sdk/fake_code_signing.h"
+#include "tests/fake-sdk/fake_launch.h"
 #include "tests/fake-sdk/fake_xpc.h"
 #include "tests/fake-sdk/fake_xpc_internal.h"
 
@@ -38,12 +42,14 @@ struct _xpc_connection_s {
     struct pending *pending;
     uint32_t next_id;
     struct ucred peer;
+    void *requirement;              /* NULL: any executable may speak */
     struct _xpc_connection_s *next; /* of all clients */
 };
 
 struct head {
     uint32_t id; /* 0: wants no reply */
     uint32_t is_reply;
+    uint32_t lives; /* added to the version of the sender's pid */
 };
 
 /* Of everything here. */
@@ -51,6 +57,7 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t replied = PTHREAD_COND_INITIALIZER;
 static struct _xpc_connection_s *clients;
 static int n_transactions;
+static enum fake_xpc_voice voice;
 
 socklen_t fake_registry_address(const char *name, struct sockaddr_un *ret_address)
 {
@@ -84,6 +91,8 @@ static void destroy(void *object)
         close(connection->fd);
     if (connection->queue)
         dispatch_release(connection->queue);
+    if (connection->requirement)
+        xpc_release(connection->requirement);
     Block_release(connection->handler);
     free(connection);
 }
@@ -194,9 +203,37 @@ static void answer_all(struct _xpc_connection_s *connection, xpc_object_t error)
 
 /* ---- reading ---- */
 
-static void take_fds(struct msghdr *message, struct fake_wire *wire)
+/* When the process began, in ticks: what tells two of one pid apart. */
+static uint32_t life_of(pid_t pid)
+{
+    char path[64], text[1024];
+    unsigned long long begun = 0;
+    snprintf(path, sizeof(path), "/proc/%ld/stat", (long)pid);
+    FILE *file = fopen(path, "r");
+    const size_t n = file ? fread(text, 1, sizeof(text) - 1, file) : 0;
+    if (file)
+        fclose(file);
+    text[n] = 0;
+    const char *at = strrchr(text, ')'); /* the name may have spaces */
+    if (at)
+        sscanf(at + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu",
+               &begun);
+    return (uint32_t)begun;
+}
+
+static void take_sender(const struct cmsghdr *at, struct fake_sender *ret_sender)
+{
+    struct ucred cred;
+    memcpy(&cred, CMSG_DATA(at), sizeof(cred));
+    *ret_sender =
+        (struct fake_sender){.pid = cred.pid, .uid = cred.uid, .gid = cred.gid, .version = life_of(cred.pid)};
+}
+
+static void take_control(struct msghdr *message, struct fake_wire *wire, struct fake_sender *ret_sender)
 {
     for (struct cmsghdr *at = CMSG_FIRSTHDR(message); at; at = CMSG_NXTHDR(message, at)) {
+        if (at->cmsg_level == SOL_SOCKET && at->cmsg_type == SCM_CREDENTIALS)
+            take_sender(at, ret_sender);
         if (at->cmsg_level != SOL_SOCKET || at->cmsg_type != SCM_RIGHTS)
             continue;
         wire->n_fds = (unsigned)((at->cmsg_len - CMSG_LEN(0)) / sizeof(int));
@@ -204,9 +241,9 @@ static void take_fds(struct msghdr *message, struct fake_wire *wire)
     }
 }
 
-static bool receive(int fd, struct head *head, struct fake_wire *wire)
+static bool receive(int fd, struct head *head, struct fake_wire *wire, struct fake_sender *ret_sender)
 {
-    char control[CMSG_SPACE(sizeof(wire->fds))];
+    _Alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(wire->fds)) + CMSG_SPACE(sizeof(struct ucred))];
     struct iovec iovs[] = {{head, sizeof(*head)}, {wire->bytes, sizeof(wire->bytes)}};
     struct msghdr message = {
         .msg_iov = iovs, .msg_iovlen = 2, .msg_control = control, .msg_controllen = sizeof(control)};
@@ -216,15 +253,34 @@ static bool receive(int fd, struct head *head, struct fake_wire *wire)
     if (n < (ssize_t)sizeof(*head))
         return false;
     wire->len = (size_t)n - sizeof(*head);
-    take_fds(&message, wire);
+    take_control(&message, wire, ret_sender);
+    ret_sender->version += head->lives;
+    return true;
+}
+
+/* Takes the message if its sender is none that the connection listens to. */
+static bool is_refused(struct _xpc_connection_s *connection, const struct head *head, xpc_object_t message)
+{
+    if (!connection->requirement ||
+        xpc_peer_requirement_match_received_message(connection->requirement, message, NULL))
+        return false;
+    xpc_release(message);
+    pthread_mutex_lock(&lock);
+    struct pending *pending = head->is_reply ? take_pending(connection, head->id) : NULL;
+    if (pending)
+        answer(pending, XPC_ERROR_PEER_CODE_SIGNING_REQUIREMENT);
+    pthread_mutex_unlock(&lock);
     return true;
 }
 
 static void take_message(struct _xpc_connection_s *connection, const struct head *head,
-                         struct fake_wire *wire)
+                         struct fake_wire *wire, const struct fake_sender *sender)
 {
     struct _xpc_dictionary_s *message = fake_wire_decode(wire);
     message->remote = xpc_retain(connection);
+    message->sender = *sender;
+    if (is_refused(connection, head, message))
+        return;
     if (!head->is_reply) {
         message->reply_id = head->id;
         deliver(connection, message);
@@ -260,8 +316,9 @@ static void *run_reader(void *arg)
     pthread_mutex_unlock(&lock);
     struct fake_wire *wire = malloc(sizeof(*wire));
     struct head head;
-    while (wire && receive(fd, &head, wire))
-        take_message(connection, &head, wire);
+    struct fake_sender sender = {0};
+    while (wire && receive(fd, &head, wire, &sender))
+        take_message(connection, &head, wire, &sender);
     free(wire);
     end_reading(connection, fd);
     xpc_release(connection);
@@ -302,12 +359,22 @@ static void start_thread(struct _xpc_connection_s *connection, void *(*run)(void
 
 /* ---- connecting ---- */
 
+/* Each message is to say who sent it; what a listener accepts inherits that. */
+static int new_socket(void)
+{
+    const int yes = 1;
+    const int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+    if (fd >= 0)
+        setsockopt(fd, SOL_SOCKET, SO_PASSCRED, &yes, sizeof(yes));
+    return fd;
+}
+
 /* Locked. */
 static void listen_to(struct _xpc_connection_s *listener)
 {
     struct sockaddr_un address;
     const socklen_t len = fake_registry_address(listener->name, &address);
-    listener->fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+    listener->fd = new_socket();
     if (listener->fd < 0 || bind(listener->fd, (struct sockaddr *)&address, len) < 0 ||
         listen(listener->fd, SOMAXCONN) < 0) {
         fprintf(stderr, "fake-sdk: xpc: %s: %s\n", listener->name, strerror(errno));
@@ -322,8 +389,12 @@ static bool connect_to(struct _xpc_connection_s *client)
 {
     struct sockaddr_un address;
     const socklen_t len = fake_registry_address(client->name, &address);
-    const int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-    if (fd < 0 || connect(fd, (struct sockaddr *)&address, len) < 0) {
+    const int fd = new_socket();
+    const bool is_there =
+        fd >= 0 &&
+        (connect(fd, (struct sockaddr *)&address, len) == 0 ||
+         (fake_launch_look_up(client->name) && connect(fd, (struct sockaddr *)&address, len) == 0));
+    if (!is_there) {
         if (fd >= 0)
             close(fd);
         return false;
@@ -374,6 +445,17 @@ void fake_xpc_interrupt(void)
 
 /* ---- sending ---- */
 
+static bool send_as(int fd, const struct msghdr *packet)
+{
+    int status = 0;
+    const pid_t child = voice == FAKE_VOICE_CHILD ? fork() : -1;
+    if (child == 0)
+        _exit(sendmsg(fd, packet, MSG_NOSIGNAL) < 0);
+    if (child > 0)
+        return waitpid(child, &status, 0) == child && status == 0;
+    return sendmsg(fd, packet, MSG_NOSIGNAL) >= 0;
+}
+
 /* Locked. Returns false if there is nobody. */
 static bool send_packet(struct _xpc_connection_s *connection, const struct head *head, xpc_object_t message)
 {
@@ -383,6 +465,7 @@ static bool send_packet(struct _xpc_connection_s *connection, const struct head 
         abort();
     fake_wire_encode(wire, message);
     struct head said = *head;
+    said.lives = voice == FAKE_VOICE_REUSED_PID;
     struct iovec iovs[] = {{&said, sizeof(said)}, {wire->bytes, wire->len}};
     struct msghdr packet = {.msg_iov = iovs, .msg_iovlen = 2};
     if (wire->n_fds > 0) {
@@ -395,7 +478,7 @@ static bool send_packet(struct _xpc_connection_s *connection, const struct head 
         header->cmsg_len = CMSG_LEN(sizeof(int) * wire->n_fds);
         memcpy(CMSG_DATA(header), wire->fds, sizeof(int) * wire->n_fds);
     }
-    const bool is_sent = sendmsg(connection->fd, &packet, MSG_NOSIGNAL) >= 0;
+    const bool is_sent = send_as(connection->fd, &packet);
     free(wire);
     return is_sent;
 }
@@ -483,6 +566,30 @@ uid_t xpc_connection_get_euid(xpc_connection_t connection)
 gid_t xpc_connection_get_egid(xpc_connection_t connection)
 {
     return connection->peer.gid;
+}
+
+void xpc_dictionary_get_audit_token(xpc_object_t message, uint32_t *token)
+{
+    const struct fake_sender *sender = &((const struct _xpc_dictionary_s *)message)->sender;
+    const uint32_t values[] = {sender->uid, sender->uid,           sender->gid, sender->uid,
+                               sender->gid, (uint32_t)sender->pid, 0,           sender->version};
+    if (!xpc_dictionary_get_remote_connection(message))
+        fake_xpc_misuse("the sender is asked for of what is no received message");
+    memcpy(token, values, sizeof(values));
+}
+
+void xpc_connection_set_peer_requirement(xpc_connection_t connection, void *requirement)
+{
+    if (connection->is_resumed || connection->requirement)
+        fake_xpc_misuse("a requirement is set twice, or on a connection that runs");
+    connection->requirement = xpc_retain(requirement);
+}
+
+void fake_xpc_speak_as(enum fake_xpc_voice new_voice)
+{
+    pthread_mutex_lock(&lock);
+    voice = new_voice;
+    pthread_mutex_unlock(&lock);
 }
 
 void xpc_transaction_begin(void)

@@ -3,6 +3,7 @@
 #define TESTS_FAKE_SDK_FAKE_XPC_INTERNAL_H
 
 #include <stdatomic.h>
+#include <sys/types.h>
 #include <xpc/xpc.h>
 
 struct _xpc_type_s {
@@ -30,6 +31,12 @@ struct _xpc_dictionary_s { /* any value */
     struct fake_entry *entries;
     xpc_connection_t remote; /* a message that came: from there; retained */
     uint32_t reply_id;       /* and the reply that it wants, or is; 0: none */
+    struct fake_sender {     /* likewise: who sent it, as the kernel says */
+        pid_t pid;
+        uid_t uid;
+        gid_t gid;
+        uint32_t version; /* of the pid: when its process began, and what a test adds */
+    } sender;
 };
 
 struct _xpc_dictionary_s *fake_xpc_new(xpc_type_t type);

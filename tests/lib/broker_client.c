@@ -6,11 +6,12 @@
  *   acquire NAME | watch NAME          vmnet-broker's request, the second with "watch"
  *   raw KEY VALUE...                   a request of these strings
  *   lima NAME [FDTYPE [KEY]]           Lima's, with a vmnet key (tso, virtio, isolation) set in InterfaceDesc
- *   start                              an interface on the network that came last
- *   send HEX | receive                 a frame by that interface
- *   fd-send HEX | fd-receive           a frame by the descriptor that came last
- *   events                             how often the service has said who holds the network, and how many
- * hold it
+ *   configuration NAME TEXT            Lima's, with that Configuration
+ *   voice child|reused|own             what is asked from now on is sent by a child of this process; as if
+ * its pid had been another's; by itself start [isolated]                   an interface on the network that
+ * came last send HEX | receive                 a frame by that interface fd-send HEX | fd-receive           a
+ * frame by the descriptor that came last events                             how often the service has said
+ * who holds the network, and how many hold it
  */
 #include <dlfcn.h>
 #include <poll.h>
@@ -25,6 +26,7 @@
 
 #include "io/broker_protocol.h"
 #include "io/vmnet_network_darwin.h"
+#include "tests/fake-sdk/fake_xpc.h"
 
 enum { LINE_SIZE = 8192, FRAME_SIZE = 2048, PATIENCE_MS = 3000 };
 
@@ -159,6 +161,15 @@ static void set_desc(xpc_object_t request, const char *what)
     xpc_release(desc);
 }
 
+static void ask_with_configuration(char *rest)
+{
+    const char *name = strtok(rest, " "), *text = strtok(NULL, "");
+    xpc_object_t request = xpc_dictionary_create(NULL, NULL, 0);
+    xpc_dictionary_set_string(request, LIMA_NETWORK, name);
+    xpc_dictionary_set_data(request, LIMA_CONFIGURATION, text, strlen(text));
+    ask(request);
+}
+
 static void ask_lima(char *rest)
 {
     static const char configuration[] = "{\"mode\": \"shared\"}";
@@ -191,7 +202,7 @@ static void print_frame(const uint8_t *frame, size_t len)
     printf("\"}\n");
 }
 
-static void start(void)
+static void start(bool is_isolated)
 {
     static atomic_int said;
     atomic_store(&said, 0);
@@ -200,6 +211,8 @@ static void start(void)
       char why[UPLINK_REASON_SIZE];
       struct network_object *object = network ? network_object_open(network, &status, why) : NULL;
       xpc_object_t desc = xpc_dictionary_create(NULL, NULL, 0);
+      if (is_isolated)
+          xpc_dictionary_set_bool(desc, vmnet_enable_isolation_key, true);
       if (object)
           interface = network_object_start(
               object, desc, queue,
@@ -277,6 +290,14 @@ static void receive_by_fd(void)
         print_frame(frame, (size_t)n);
 }
 
+static void speak_as(const char *who)
+{
+    fake_xpc_speak_as(who[0] == 'c'   ? FAKE_VOICE_CHILD
+                      : who[0] == 'r' ? FAKE_VOICE_REUSED_PID
+                                      : FAKE_VOICE_OWN);
+    printf("{}\n");
+}
+
 int main(void)
 {
     static char line[LINE_SIZE];
@@ -293,7 +314,11 @@ int main(void)
         else if (strcmp(line, "lima") == 0)
             ask_lima(rest);
         else if (strcmp(line, "start") == 0)
-            start();
+            start(rest != NULL);
+        else if (strcmp(line, "configuration") == 0)
+            ask_with_configuration(rest);
+        else if (strcmp(line, "voice") == 0)
+            speak_as(rest);
         else if (strcmp(line, "send") == 0)
             send_frame(rest);
         else if (strcmp(line, "receive") == 0)

@@ -18,8 +18,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = Path(os.environ.get("VMSWITCH_BUILD", ROOT / "build" / os.environ.get("VMSWITCH_PRESET", "debug")))
 BIN = BUILD / "bin"
-IS_SANITIZED = "SANITIZE:BOOL=ON" in (BUILD / "CMakeCache.txt").read_text() if (BUILD / "CMakeCache.txt").exists() else False
-# The promise is one second; a sanitized build also looks for leaks in every process on its way out.
+_cache = (BUILD / "CMakeCache.txt").read_text() if (BUILD / "CMakeCache.txt").exists() else ""
+IS_SANITIZED = "SANITIZE:BOOL=ON" in _cache or "-fsanitize=thread" in _cache
+# The promise is one second; a sanitized build also looks for leaks, or late races, in every process on its way out.
 EXIT_S = 8 if IS_SANITIZED else 1
 REPORTS = ("AddressSanitizer", "LeakSanitizer", "runtime error:", "UndefinedBehaviorSanitizer")
 

@@ -1,9 +1,7 @@
 """The network broker of macOS 26 in its own process, with the double of tests/fake-sdk for XPC and vmnet.
 
-Of the build with VMNET_DOUBLE alone (`tests/run.sh --preset vmnet -k broker`); any other skips these. broker_client is
-a program on Virtualization.framework: another executable, another process.
+Of the build with VMNET_DOUBLE alone (`tests/run.sh --preset vmnet -k broker`); any other skips these.
 """
-import json
 import os
 import signal
 import socket
@@ -13,101 +11,12 @@ import time
 
 import pytest
 
+from broker import CREATE_FAILURE, INTERNAL, INVALID_REQUEST, NOT_ALLOWED, NOT_FOUND, create, make_mac, make_pair, needs_double, pretended
 from guest import Guest, on_stream
-from switchd import BIN, BUILD, EXIT_S, IS_SANITIZED, REPORTS, wait_for
+from switchd import BIN, EXIT_S, IS_SANITIZED, wait_for
 from vm import BROADCAST, StreamVm, frame, mac, raw
 
-CACHE = BUILD / "CMakeCache.txt"
-pytestmark = pytest.mark.skipif(not CACHE.exists() or "VMNET_DOUBLE:BOOL=ON" not in CACHE.read_text(),
-                                reason="needs a build with VMNET_DOUBLE")
-
-NOT_ALLOWED, INVALID_REQUEST, NOT_FOUND, CREATE_FAILURE = 3, 4, 5, 6
-
-
-class Client:
-    """broker_client: one command, one answer."""
-
-    def __init__(self, environment):
-        self.process = subprocess.Popen([BIN / "broker_client"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
-
-    def say(self, *words):
-        self.process.stdin.write(" ".join(words) + "\n")
-        self.process.stdin.flush()
-
-    def hear(self):
-        return json.loads(self.process.stdout.readline())
-
-    def ask(self, *words):
-        self.say(*words)
-        return self.hear()
-
-    def kill(self):
-        self.process.kill()
-        self.process.wait()
-        self.process.stdin.close()
-        self.process.stdout.close()
-
-
-class Mac:
-    """A pretended Mac: its version, its launchd's broker, its programs."""
-
-    def __init__(self, folder, version):
-        self.folder = folder
-        self.environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "FAKE_MACOS_VERSION": version,
-                            "ASAN_OPTIONS": "detect_leaks=0", "UBSAN_OPTIONS": "print_stacktrace=1",
-                            "TSAN_OPTIONS": "atexit_sleep_ms=0"}
-        self.log_path = folder / "broker.log"
-        self.broker, self.clients = None, []
-
-    def start(self, *options, runtime=None):
-        """As launchd does when somebody asks for the service."""
-        command = [BIN / "vmswitchd", "--broker", "--runtime-dir", str(runtime or self.folder / "none"),
-                   "--state-dir", str(self.folder / "state"), *options]
-        begun = self.log().count("ready as ")
-        with open(self.log_path, "ab") as log:
-            self.broker = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.environment)
-        wait_for(lambda: self.log().count("ready as ") > begun, 10, "a broker that is ready")
-
-    def log(self):
-        return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
-
-    def client(self):
-        client = Client(self.environment)
-        self.clients.append(client)
-        return client
-
-    def wait_log(self, text, seconds=10):
-        wait_for(lambda: text in self.log(), seconds, f"the broker saying '{text}'")
-
-    def end(self):
-        for client in self.clients:
-            if client.process.poll() is None:
-                client.kill()
-        if self.broker is not None and self.broker.poll() is None:
-            self.broker.kill()
-            self.broker.wait()
-        assert not any(report in self.log() for report in (*REPORTS, "ThreadSanitizer")), self.log()
-
-
-@pytest.fixture
-def make_mac(folder):
-    made = []
-
-    def make(version="26.2", home=None):
-        made.append(Mac(home or folder, version))
-        return made[-1]
-
-    yield make
-    for one in made:
-        one.end()
-
-
-@pytest.fixture
-def pretended(make_mac):
-    mac_26 = make_mac()
-    mac_26.start()
-    return mac_26
-
+pytestmark = needs_double
 
 # ---- vmnet-broker's protocol ----
 
@@ -168,7 +77,7 @@ def test_lima_hears_what_the_network_really_has(pretended):
     assert answer["network"] and answer["fd"] is None
     assert answer["Configuration"] == {"mode": "host", "dhcp": True, "dnsProxy": True, "mtu": 1500, "nat44": True, "nat66": True,
                                        "routerAdvertisement": True, "subnet": "192.168.128.0/24", "gateway": "192.168.128.1",
-                                       "ipv6Prefix": "fd42::/64"}
+                                       "ipv6Prefix": "fd42::/64", "isolated": False}
 
 
 # ---- which macOS ----
@@ -258,7 +167,7 @@ def test_sigterm_waits_for_those_who_hold_a_network(make_mac):
     ending.broker.send_signal(signal.SIGTERM)
     ending.wait_log("waiting 58 s for them")
     answer = ending.client().ask("acquire", "shared")
-    assert "about to end" in answer["why"]
+    assert answer["error"] == INTERNAL and "about to end" in answer["why"]
     assert client.ask("send", frame(BROADCAST, mac(1)).hex())["status"] == 1000
     assert ending.broker.poll() is None
     client.kill()
@@ -321,25 +230,6 @@ def test_a_network_whose_bridge_is_there_is_kept_until_it_is_gone(pretended):
 
 
 # ---- with vmswitchd ----
-
-
-@pytest.fixture
-def make_pair(make_daemon, make_mac):
-    """make_pair(version): a vmswitchd without networks, and the broker, on one Mac."""
-    def make(version="26.2", *options):
-        daemon = make_daemon()
-        one = make_mac(version, daemon.folder)
-        (daemon.folder / "conf").write_text('{"networks": []}')
-        daemon.start("--config", str(daemon.folder / "conf"), env={"FAKE_MACOS_VERSION": version})
-        one.start(*options, runtime=daemon.runtime)
-        return daemon, one
-
-    return make
-
-
-def create(daemon, **fields):
-    daemon.create("v", **{"mode": "shared", "uplink": "vmnet", "ipv4": None, **fields})
-    wait_for(lambda: daemon.health("v")["uplink"]["state"] == "up", what="the uplink being up")
 
 
 def test_a_vm_on_a_socket_and_a_native_one_share_a_network(make_pair):
@@ -501,8 +391,6 @@ def test_offload_of_a_descriptor_is_what_its_interface_would_have_had(make_pair)
         assert client.ask("lima", "plain", "datagram", key)["fd"] == "datagram"
     ports = [port["offload"] for port in daemon.ports("plain").values() if port["role"] == "vm"]
     assert sorted(ports) == ["raw", "raw", "virtio"]
-    answer = client.ask("lima", "plain", "datagram", "isolation")
-    assert answer["why"].startswith("InterfaceDesc: isolation")
 
 
 def test_a_program_has_8_networks_at_most(make_pair):

@@ -118,6 +118,7 @@ static char *answer_for(const struct network_spec *spec)
                                           .health = "up",
                                           .owner_uid = 501,
                                           .uplink_kind = UPLINK_VMNET,
+                                          .uplink_pid = 4711,
                                           .uplink_state = UPLINK_UP,
                                           .stream_path = "/run/vmswitch/lab.stream",
                                           .attach_path = "/run/vmswitch/attach.sock"};
@@ -155,6 +156,7 @@ static void test_a_network_is_read_as_the_api_shows_it(void **state)
     assert_int_equal(network.spec.mtu, 9000);
     assert_int_equal(network.spec.sockets.mode, 0666);
     assert_int_equal(network.owner, 501);
+    assert_int_equal(network.uplink_pid, 4711);
     assert_non_null(strstr(rig.request, "GET /v1/networks/lab HTTP/1.1\r\n"));
 }
 
@@ -205,7 +207,7 @@ static void test_without_vmswitchd_the_socket_is_named(void **state)
 {
     struct switch_network network;
     (void)state;
-    assert_int_equal(switch_find(rig.folder, "lab", &network, rig.why), SWITCH_UNREACHABLE);
+    assert_int_equal(switch_find(rig.folder, "lab", &network, rig.why), SWITCH_ABSENT);
     assert_non_null(strstr(rig.why, "/api.sock: No such file"));
 }
 
@@ -222,7 +224,8 @@ static void test_a_silent_vmswitchd_is_not_waited_for_for_ever(void **state)
 static int attach(const char *answer, bool is_stream, const char *offload, int *ret_fd, int *ret_lease)
 {
     serve("attach.sock", answer);
-    const int r = switch_attach(rig.folder, "lab", is_stream, offload, ret_fd, ret_lease, rig.why);
+    const struct switch_port port = {.is_stream = is_stream, .is_isolated = !is_stream, .offload = offload};
+    const int r = switch_attach(rig.folder, "lab", &port, ret_fd, ret_lease, rig.why);
     finish();
     return r;
 }
@@ -239,7 +242,7 @@ static void test_one_end_goes_in_and_the_other_comes_back(void **state)
                                 is_stream ? "raw" : NULL, &fd, &lease),
                          0);
         assert_string_equal(rig.request, is_stream ? "{\"network\": \"lab\", \"offload\": \"raw\"}\n"
-                                                   : "{\"network\": \"lab\"}\n");
+                                                   : "{\"network\": \"lab\", \"isolated\": true}\n");
         assert_int_equal(getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size), 0);
         assert_int_equal(type, is_stream ? SOCK_STREAM : SOCK_DGRAM);
         assert_int_equal(send(fd, "frame", 5, 0), 5);

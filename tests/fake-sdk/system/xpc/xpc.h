@@ -29,9 +29,11 @@ extern const struct _xpc_type_s _xpc_type_dictionary, _xpc_type_array, _xpc_type
 #define XPC_TYPE_DATA (&_xpc_type_data)
 #define XPC_TYPE_FD (&_xpc_type_fd)
 
-extern struct _xpc_dictionary_s _xpc_error_connection_invalid, _xpc_error_connection_interrupted;
+extern struct _xpc_dictionary_s _xpc_error_connection_invalid, _xpc_error_connection_interrupted,
+    _xpc_error_peer_code_signing_requirement;
 #define XPC_ERROR_CONNECTION_INVALID ((xpc_object_t)&_xpc_error_connection_invalid)
 #define XPC_ERROR_CONNECTION_INTERRUPTED ((xpc_object_t)&_xpc_error_connection_interrupted)
+#define XPC_ERROR_PEER_CODE_SIGNING_REQUIREMENT ((xpc_object_t)&_xpc_error_peer_code_signing_requirement)
 
 xpc_object_t xpc_retain(xpc_object_t object);
 void xpc_release(xpc_object_t object);
