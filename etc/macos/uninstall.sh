@@ -8,7 +8,7 @@
 #   --purge        also the configuration, networks made over the API, logs, and (root's) the user _vmswitch and the group vmswitch
 #   --dry-run      say what would be done, and do nothing
 #
-# VMs that are plugged in lose their link.
+# VMs that are plugged in lose their link. Every folder that leads to what is removed must be as install.sh wants it.
 set -eu
 
 program=uninstall
@@ -41,6 +41,12 @@ delete_record() { ! dscl . -read "$1" > /dev/null 2>&1 || run dscl . -delete "$1
 
 check_user
 set_places
+# What is removed is what install.sh made: not a file of somebody else's that a changed way leads to.
+check_way "$root$prefix/bin/vmswitchd"
+check_way "$plists"
+if $purge; then
+    if $is_agent; then check_way "$root$HOME/.local/state" && check_way "$root$HOME/.config"; else check_way "$root/private/etc/vmswitch" && check_way "$root/private/var/lib"; fi
+fi
 unload $broker_label
 unload $label
 remove "$plists/$label.plist" "$plists/$broker_label.plist"

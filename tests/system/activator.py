@@ -25,6 +25,9 @@ class Activator:
             if path is not None:
                 path.unlink(missing_ok=True)
 
+    def inode(self, name):
+        return os.fstat(self.sockets[name][0].fileno()).st_ino
+
     def bind(self, name, path=None, kind=socket.SOCK_STREAM, mode=0o600, listens=True):
         """One socket, in the runtime folder unless said otherwise: its file is called as its name says."""
         file = {"api": "api.sock", "attach": "attach.sock"}.get(name, name)

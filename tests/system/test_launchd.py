@@ -4,7 +4,6 @@ No Mac is here: what is checked is that every key is one that launchd knows, tha
 code, and which commands a Mac would have been given.
 """
 import os
-import plistlib
 import re
 import shutil
 import stat
@@ -12,11 +11,9 @@ import subprocess
 
 import pytest
 
+from mac import BROKER, LABEL, LAUNCHD, MACOS, Mac, load
 from switchd import BIN, ROOT
 
-LAUNCHD = ROOT / "etc" / "launchd"
-MACOS = ROOT / "etc" / "macos"
-LABEL, BROKER = "io.github.vmswitch.vmswitchd", "io.github.vmswitch.broker"
 PLISTS = sorted(LAUNCHD.rglob("*.plist"))
 
 # launchd.plist(5): key -> type. A key that is not known, or is spelled otherwise, is passed over in silence.
@@ -25,10 +22,6 @@ KEYS = {"Label": str, "ProgramArguments": list, "RunAtLoad": bool, "KeepAlive": 
         "MachServices": dict, "EnableTransactions": bool, "UserName": str, "GroupName": str}
 SUBKEYS = {"KeepAlive": {"SuccessfulExit": bool}, "SoftResourceLimits": {"NumberOfFiles": int}, "HardResourceLimits": {"NumberOfFiles": int}}
 SOCKET_KEYS = {"SockFamily": str, "SockType": str, "SockPathName": str, "SockPathMode": int, "SockPathOwner": int, "SockPathGroup": int}
-
-
-def load(path):
-    return plistlib.loads(path.read_bytes())
 
 
 def check_keys(found, known):
@@ -92,6 +85,7 @@ def test_the_broker_is_the_service_that_clients_look_for():
         assert job["MachServices"] == {BROKER: True} and job["EnableTransactions"] is True
         assert f"--exit-timeout={job['ExitTimeOut']}" in job["ProgramArguments"]
         assert "RunAtLoad" not in job and "KeepAlive" not in job
+        assert "--strict-paths" in job["ProgramArguments"]
     assert load(LAUNCHD / f"{BROKER}.plist")["UserName"] == "_vmswitch"
     header = ROOT / "io" / "broker_protocol.h"
     if header.exists():
@@ -103,71 +97,6 @@ def test_the_entitlement():
 
 
 # ---- the scripts ----
-
-# Pretend tools: each writes down how it was called, and knows as much as the scripts ask.
-TOOLS = {
-    "launchctl": """case $1 in
-print) [ -e "$STATE/loaded-${2##*/}" ] ;;
-bootstrap) label=$(basename "$3" .plist); [ ! -e "$STATE/loaded-$label" ] && [ -f "$3" ] && : > "$STATE/loaded-$label" ;;
-bootout) rm "$STATE/loaded-${2##*/}" ;;
-esac""",
-    "codesign": """case $1 in --display) echo '<key>com.apple.security.virtualization</key>' ;; esac""",
-    "dscl": """record=$STATE/ds$3
-case $2 in
--read) [ -d "$record" ] || exit 56; [ $# -lt 4 ] || { [ -f "$record/$4" ] && printf '%s: %s\\n' "$4" "$(cat "$record/$4")"; } ;;
--list) printf 'root 0\\nother 300\\n'; for one in "$STATE/ds$3"/*; do [ ! -f "$one/$4" ] || printf '%s %s\\n' "$(basename "$one")" "$(cat "$one/$4")"; done ;;
--create) mkdir -p "$record"; [ $# -lt 4 ] || printf '%s' "$5" > "$record/$4" ;;
--append) printf '%s' "$5" >> "$record/$4" ;;
--delete) rm -r "$record" ;;
-esac""",
-    "sw_vers": "cat \"$STATE/version\"",
-    "plutil": "exit 0",
-    "chown": "exit 0",
-}
-QUIET = ("sw_vers",)
-
-
-class Mac:
-    """A root of its own, with what every Mac has, and the pretend tools first in PATH."""
-
-    def __init__(self, folder, version="26.2"):
-        self.root, self.state, bin_folder = folder / "root", folder / "state", folder / "tools"
-        for path in (self.root / "Library/LaunchDaemons", self.root / "private/etc", self.root / "private/var/log", self.root / "opt",
-                     self.root / "Users/ann/Library", self.state, bin_folder, folder / "built"):
-            path.mkdir(parents=True)
-        for path in [folder, *folder.rglob("*")]:
-            path.chmod(0o755)
-        (self.state / "version").write_text(f"{version}\n")
-        for name, text in TOOLS.items():
-            log = "" if name in QUIET else f'printf "%s\\n" "{name} $*" >> "$STATE/calls"\n'
-            (bin_folder / name).write_text(f"#!/bin/sh\n{log}{text}\n")
-            (bin_folder / name).chmod(0o755)
-        self.built = folder / "built"
-        for name in ("vmswitchd", "vmswitch"):
-            (self.built / name).write_text(f"#!/bin/sh\necho {name}\n")
-            (self.built / name).chmod(0o755)
-        self.environment = {"PATH": f"{bin_folder}:{os.environ['PATH']}", "STATE": str(self.state), "DESTDIR": str(self.root),
-                            "SUDO_USER": "ann", "HOME": "/Users/ann"}
-
-    def run(self, script, *options, expect=0):
-        (self.state / "calls").write_text("")
-        more = ["--from", str(self.built)] if script == "install" else []
-        done = subprocess.run(["sh", str(MACOS / f"{script}.sh"), *more, *options], env=self.environment, capture_output=True, text=True)
-        assert (done.returncode == 0) == (expect == 0), done.stdout + done.stderr
-        return done.stdout + done.stderr
-
-    def calls(self, *tools):
-        """What was called, without what only asks."""
-        lines = (self.state / "calls").read_text().replace(str(self.root), "").splitlines()
-        asks = re.compile(r"dscl . -(read|list)|launchctl print|plutil|codesign --(verify|display)|chown")
-        return [line for line in lines if not asks.match(line) and (not tools or line.split()[0] in tools)]
-
-    def files(self):
-        return sorted(str(path.relative_to(self.root)) for path in self.root.rglob("*") if path.is_file())
-
-    def plist(self, label=LABEL, folder="Library/LaunchDaemons"):
-        return load(self.root / folder / f"{label}.plist")
-
 
 @pytest.fixture
 def mac(folder):
@@ -233,7 +162,7 @@ def test_before_macos_26_there_is_no_broker(folder):
     mac = Mac(folder, "15.6.1")
     mac.run("install")
     assert [name for name in INSTALLED if "broker" not in name] == mac.files()
-    assert not [line for line in mac.calls() if "broker" in line]
+    assert not [line for line in mac.calls() if BROKER in line]
 
 
 def test_an_agent_is_installed_without_root(mac):
@@ -275,6 +204,76 @@ def test_a_way_that_others_could_change_is_refused(mac, how, said, where):
     before = mac.files()
     assert f"{said}" in (text := mac.run("install", expect=1)) and f"/{where}" in text
     assert mac.files() == before and mac.calls() == []
+
+
+@pytest.mark.parametrize("how, said", [("link", "is a symbolic link"), ("group", "others may write to"), ("owner", "belongs to the user 12345")])
+@pytest.mark.parametrize("where", ["opt", "opt/vmswitch/bin", "Library/LaunchDaemons", "private/etc/vmswitch"])
+def test_nothing_is_removed_by_a_way_that_others_could_change(mac, how, said, where):
+    """root would remove what somebody else has put there."""
+    if how == "owner" and os.geteuid() != 0:
+        pytest.skip("needs root")
+    mac.run("install")
+    make_unsafe(mac, how, mac.root / where)
+    before = mac.files()
+    assert f"{said}" in (text := mac.run("uninstall", "--purge", expect=1)) and f"/{where}" in text
+    assert mac.files() == before and mac.calls() == []
+
+
+@pytest.mark.parametrize("script", ["install", "uninstall"])
+def test_an_access_control_list_that_lets_others_write_is_refused(mac, script):
+    """ls -e is macOS's alone: a pretend ls says what it would."""
+    mac.run("install")
+    tool = mac.root.parent / "tools" / "ls"
+    tool.write_text("""#!/bin/sh
+case "$*" in
+"-lde "*/opt) echo 'drwxr-xr-x+ 3 root wheel 96 1 Jan 12:00 opt'; echo ' 0: user:eve allow add_file,delete_child' ;;
+*) exec /bin/ls "$@" ;;
+esac
+""")
+    tool.chmod(0o755)
+    before = mac.files()
+    assert "an access control list lets others write to" in mac.run(script, expect=1)
+    assert mac.files() == before and mac.calls() == []
+
+
+# ---- the signature ----
+
+
+def sign(mac, *options, codesign=None):
+    if codesign is not None:
+        (mac.root.parent / "tools" / "codesign").write_text(f"#!/bin/sh\nprintf '%s\\n' \"codesign $*\" >> \"$STATE/calls\"\n{codesign}\n")
+    (mac.state / "calls").write_text("")
+    done = subprocess.run(["sh", str(MACOS / "sign.sh"), *map(str, options)], env=mac.environment, capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_signing_is_ad_hoc_with_the_entitlement_and_is_looked_at(mac):
+    program = mac.built / "vmswitchd"
+    assert sign(mac, program) == (0, "")
+    assert (mac.state / "calls").read_text().splitlines() == [
+        f"codesign --force --sign - --identifier io.github.vmswitch.vmswitchd --entitlements {MACOS}/vmswitch.entitlements {program}",
+        f"codesign --verify --strict {program}", f"codesign --display --entitlements - {program}"]
+    code, said = sign(mac, "--dry-run", program)
+    assert code == 0 and "would run: codesign --force --sign -" in said and mac.calls() == []
+
+
+@pytest.mark.parametrize("codesign, why", [
+    ("case $1 in --force) exit 1 ;; esac", "could not be signed; is Xcode's command line part there? xcode-select --install"),
+    ("case $1 in --verify) exit 1 ;; esac", "the signature of"),
+    ("exit 0", "has no entitlement com.apple.security.virtualization after signing"),
+])
+def test_a_signature_that_does_not_hold_is_said(mac, codesign, why):
+    code, said = sign(mac, mac.built / "vmswitchd", codesign=codesign)
+    assert code == 1 and why in said
+    before = mac.files()
+    assert why in mac.run("install", expect=1)  # and the installation ends there, before launchd hears of it
+    assert mac.calls("launchctl") == []
+    assert [name for name in mac.files() if name not in before and not name.endswith(".new")] == []
+
+
+def test_what_is_to_be_signed_is_named(mac):
+    assert sign(mac) == (1, "sign: error: no file; see --help\n")
+    assert sign(mac, mac.built / "none")[1].endswith("none does not exist; build it first\n")
 
 
 def test_an_unsafe_prefix_is_refused_and_a_safe_one_is_used(mac):

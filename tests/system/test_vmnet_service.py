@@ -1,105 +1,144 @@
-"""launchd's sockets in a whole vmswitchd, with a double of launchd (tests/fake-sdk/fake_launch.h).
+"""vmswitchd and its network broker as jobs of launchd's, from the property lists that install.sh makes.
 
-Of the build with VMNET_DOUBLE alone, where daemon/activation_darwin.c takes the place of systemd's half.
+Of the build with VMNET_DOUBLE alone, where daemon/activation_darwin.c takes the place of systemd's half and launchd is
+launchd.py's. What launchd has in common with systemd is in test_activation_contract.py.
 """
-import errno
-import json
-import socket
-import threading
+import os
+import subprocess
 
 import pytest
 
-from activator import Activator
+from broker import Client
 from conftest import empty_config
-from switchd import BUILD, processes, wait_for
+from launchd import HAS_DOUBLE, Job, Launchd
+from mac import BROKER, LABEL, Mac
+from switchd import BIN, UnixConnection, wait_for
+from test_activation_contract import lab_config
 from vm import BROADCAST, StreamVm, frame, mac
 
-CACHE = BUILD / "CMakeCache.txt"
-pytestmark = pytest.mark.skipif(not CACHE.exists() or "VMNET_DOUBLE:BOOL=ON" not in CACHE.read_text(),
-                                reason="needs a build with VMNET_DOUBLE")
+pytestmark = pytest.mark.skipif(not HAS_DOUBLE, reason="needs a build with VMNET_DOUBLE")
 
 
-class Launchd(Activator):
-    """Has bound sockets, and gives each to the process that asks for it by its name: once to each process."""
-
-    def __init__(self, daemon):
-        super().__init__(daemon)
-        self.asked = []
-        self.path = daemon.folder / "launchd"
-        self.listener = socket.socket(socket.AF_UNIX)
-        self.listener.bind(str(self.path))
-        self.listener.listen(16)
-        self.path.chmod(0o777)
-        self.thread = threading.Thread(target=self._serve)
-        self.thread.start()
-
-    def __exit__(self, *more):
-        self.listener.shutdown(socket.SHUT_RDWR)
-        self.thread.join()
-        self.listener.close()
-        super().__exit__(*more)
-
-    def _serve(self):
-        while True:
-            try:
-                client, _ = self.listener.accept()
-            except OSError:
-                return
-            with client:
-                name = client.recv(200).decode().strip()
-                self.asked.append(name)
-                if name in self.sockets:
-                    socket.send_fds(client, [b"0\n"], [self.sockets[name][0].fileno()])
-                else:
-                    client.sendall(f"{errno.ENOENT}\n".encode())
-
-    def start(self, *options, **more):
-        return self.daemon.start(*options, env={"FAKE_LAUNCHD": str(self.path)}, **more)
-
-
-def lab_config(daemon):
-    path = daemon.folder / "vmswitchd.conf"
-    path.write_text(json.dumps({"networks": [{"name": "lab", "mode": "internal"}]}))
-    return "--config", str(path)
-
-
-def test_vmnet_launchds_sockets_serve_vms_that_came_before(make_daemon):
-    daemon = make_daemon()
-    with Launchd(daemon) as launchd:
-        launchd.bind_all("api", "attach", "lab.stream")
-        inode = daemon.path("lab.stream").stat().st_ino
-        for _ in range(2):
-            with StreamVm(daemon.path("lab.stream"), mac(1)) as a:
-                a.hello()
-                launchd.start(*lab_config(daemon))
-                daemon.wait_up("lab")
-                with StreamVm(daemon.path("lab.stream"), mac(2)) as b:
-                    b.hello()
-                    a.expect(frame(BROADCAST, b.address, b"hello"))
-            daemon.check_sums()
-            assert daemon.stop() == 0
-            assert daemon.path("lab.stream").stat().st_ino == inode
-        # The datagram socket was asked for and is not in the list: ours.
-        assert "lab.dgram" in launchd.asked and not daemon.path("lab.dgram").exists()
-
-
-def test_vmnet_launchds_sockets_are_not_taken_for_leftovers(make_daemon):
+def test_vmnet_a_socket_that_is_not_in_the_list_is_ours(make_daemon):
     daemon = make_daemon()
     with Launchd(daemon) as launchd:
         launchd.bind_all("api", "lab.stream")
         launchd.start(*lab_config(daemon))
         daemon.wait_up("lab")
-        assert daemon.path("lab.dgram").exists()
-        daemon.kill()
-        wait_for(lambda: not processes(), 20, "the end of every process")
-        launchd.start(*lab_config(daemon))
-        daemon.wait_up("lab")
-        daemon.check_sums()
+        assert "lab.dgram" in launchd.asked and daemon.path("lab.dgram").exists()
         assert daemon.stop() == 0
-        assert daemon.path("lab.stream").exists()
+        assert daemon.path("lab.stream").exists() and not daemon.path("lab.dgram").exists()
 
 
 def test_vmnet_a_process_that_launchd_did_not_start_binds_its_own(make_daemon):
     daemon = make_daemon()
     daemon.start(*empty_config(daemon))
     assert "service manager" not in daemon.log()
+
+
+# ---- from the property lists ----
+
+
+class Service:
+    """What install.sh leaves on a Mac, here; and a launchd that has its jobs."""
+
+    def __init__(self, folder, daemon, is_agent):
+        self.daemon, self.is_agent = daemon, is_agent
+        self.mac = Mac(folder / "mac")
+        self.mac.built = BIN
+        self.mac.run("install", "--socket", "lab", *(["--user-agent"] if is_agent else []))
+        self.home = self.mac.root / "Users/ann"
+        self.plists = self.home / "Library/LaunchAgents" if is_agent else self.mac.root / "Library/LaunchDaemons"
+        self.moves = {"/opt/vmswitch": self.mac.root / "opt/vmswitch", "/var/log": self.mac.root / "private/var/log",
+                      "/var/run/vmswitch": daemon.runtime, f"/tmp/vmswitch-{os.getuid()}": daemon.runtime, "/Users/ann": self.home}
+
+    def job(self, label, *options):
+        """What a Mac's defaults are, a process of a test has to be told."""
+        return Job(self.plists / f"{label}.plist", self.moves, ["--runtime-dir", str(self.daemon.runtime), "--state-dir",
+                                                                str(self.daemon.state), *options])
+
+
+@pytest.fixture(params=["daemon", "agent"])
+def service(request, folder, make_daemon):
+    return Service(folder, make_daemon(), request.param == "agent")
+
+
+def environment(daemon, launchd):
+    return {"PATH": os.environ["PATH"], "HOME": str(daemon.folder), **launchd.environment}
+
+
+@pytest.mark.root
+def test_vmnet_the_installed_job_runs_on_launchds_sockets(service):
+    """API, attach and the configured network are served to those who came before; the log is where the list says."""
+    daemon = service.daemon
+    with Launchd(daemon) as launchd:
+        job = launchd.load(service.job(LABEL, *lab_config(daemon)))
+        assert set(launchd.sockets) == {"api", "attach", "lab.stream", "lab.dgram"}
+        for _ in range(2):
+            request = UnixConnection(daemon.api_path, 15)
+            request.request("GET", "/v1")
+            with StreamVm(daemon.path("lab.stream"), mac(1)) as early:
+                early.hello()
+                daemon.process = job.start(environment(daemon, launchd))
+                assert request.getresponse().status == 200
+                request.close()
+                daemon.wait_up("lab")
+                run = subprocess.run([BIN / "vmswitch", "--socket", str(daemon.api_path), "run", "lab", "--kind", "datagram", "--", "python3", "-c",
+                                      "import socket; socket.socket(fileno=4).send(bytes.fromhex('%s'))" % frame(BROADCAST, mac(2), b"passed").hex()],
+                                     capture_output=True, text=True, timeout=20, check=False)
+                assert run.returncode == 0, run.stderr
+                early.expect(frame(BROADCAST, mac(2), b"passed"))
+            for name in launchd.sockets:
+                assert f"{name}: the service manager's socket is used" in job.log()
+            daemon.check_sums()
+            assert job.end() == 0  # SIGTERM was enough
+            daemon.process = None
+        assert {path.name for path in daemon.runtime.iterdir()} >= {"api.sock", "attach.sock", "lab.stream", "lab.dgram"}
+
+
+@pytest.mark.root
+def test_vmnet_the_installed_job_refuses_a_way_that_others_may_write(service):
+    """--strict-paths is in the list: a folder that opened after the installation is named, and nothing is served."""
+    daemon = service.daemon
+    with Launchd(daemon) as launchd:
+        for label in (LABEL, BROKER):
+            job = launchd.load(service.job(label))
+            assert "--strict-paths" in job.keys["ProgramArguments"]
+            folder = os.path.dirname(job.command()[0])
+            os.chmod(folder, 0o777)
+            assert job.start(environment(daemon, launchd)).wait(10) == 1
+            os.chmod(folder, 0o755)
+            assert f"--strict-paths: {folder}: others may write to it" in job.log()
+
+
+@pytest.mark.root
+def test_vmnet_launchd_starts_the_broker_when_it_is_looked_up(service):
+    """By an uplink; after a crash again; and by a program on Virtualization.framework. Both share the network then."""
+    daemon = service.daemon
+    with Launchd(daemon, "26.2") as launchd:
+        job = launchd.load(service.job(BROKER))
+        launchd.start(*empty_config(daemon))
+        daemon.create("plain")
+        assert job.process is None  # nobody has looked it up
+        daemon.create("v", mode="shared", uplink="vmnet", ipv4=None)
+        wait_for(lambda: daemon.health("v")["uplink"]["state"] == "up", what="the uplink being up")
+        assert "network v: made" in job.log()
+        first = job.process
+        first.kill()
+        first.wait()
+        wait_for(lambda: job.log().count("network v: made") == 2, 30, "the next broker's network")
+        assert job.process is not first
+        wait_for(lambda: daemon.health("v")["uplink"]["state"] == "up", 20, "the uplink being up again")
+        native = Client(environment(daemon, launchd))
+        try:
+            assert native.ask("acquire", "v")["network"] and native.ask("start")["status"] == 1000
+            with StreamVm(daemon.path("v.stream"), mac(1)) as vm:
+                said = frame(BROADCAST, vm.address, b"from the socket")
+                vm.send(said)
+                assert native.ask("receive")["frame"] == said.hex()
+        finally:
+            native.kill()
+        assert job.process.poll() is None
+        daemon.ask("DELETE", "/v1/networks/v")
+        wait_for(lambda: "network v: nobody is on it any more" in job.log(), what="the network's end")
+        assert job.end() == 0
