@@ -5,7 +5,7 @@
 #
 # build: what compiling needs. demo: QEMU and busybox. test: what tests/run.sh needs. check: the static checks of .ci/run.
 # package: what the stage "package" of .ci/run needs: the shells of the completions, and what looks over sudoers files,
-# Debian packages and the formula. perf: what perf/run.sh measures with, and the switches it compares with.
+# manual pages, Debian packages and the formula. perf: what perf/run.sh measures with, and the switches it compares with.
 # Debian and its relatives use apt-get, with sudo unless root; macOS uses Homebrew, as you. Says what it
 # installs before it does; with everything there it says nothing and needs no privilege.
 set -eu
@@ -24,7 +24,7 @@ debian_packages() {
     test) echo qemu-system-x86 busybox-static curl ca-certificates iproute2 nftables dnsmasq-base util-linux procps python3 python3-venv python3-yaml systemd \
         $(command -v go > /dev/null || echo golang-go) ;; # for etc/examples
     check) echo clang libclang-rt-14-dev clang-tidy clang-format cppcheck file llvm shellcheck valgrind strace ;; # the runtime of Debian 12's clang, 14
-    package) echo sudo zsh fish lintian ruby file git dpkg-dev systemd xz-utils ;;
+    package) echo sudo zsh fish man-db mandoc lintian ruby file git dpkg-dev systemd dnsmasq-base nftables xz-utils ;;
     perf) echo iperf3 iputils-ping iproute2 util-linux ethtool vde2 openvswitch-switch qemu-system-x86 busybox-static curl ca-certificates git \
         python3 python3-venv ;;
     *) fail "unknown set '$1'; see --help" ;;

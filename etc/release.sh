@@ -6,7 +6,8 @@
 # Writes into DIR
 #   vmswitch-VERSION.tar.gz          the sources of COMMIT, as git has them
 #   vmswitch-VERSION.spdx.json       what is in it, under which licence, and what it is built with (SPDX 2.3)
-#   vmswitch-VERSION.SHA256SUMS      of both; check with: sha256sum -c
+#   vmswitch-VERSION.rb              the formula for Homebrew, with this archive's address and sum
+#   vmswitch-VERSION.SHA256SUMS      of all three; check with: sha256sum -c
 # Only what is committed goes in; every time in them is the commit's.
 set -euo pipefail
 
@@ -18,7 +19,7 @@ while [ $# -gt 0 ]; do
     case $1 in
     --out) out=${2:?--out needs a folder}; shift ;;
     --commit) commit=${2:?--commit needs a name of git}; shift ;;
-    -h | --help) sed -n '2,10s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 0 ;;
+    -h | --help) sed -n '2,11s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 0 ;;
     *) fail "unknown option '$1'; see --help" ;;
     esac
     shift
@@ -37,6 +38,10 @@ git -c core.autocrlf=false -c tar.umask=0022 archive --format=tar --prefix="$nam
 python3 etc/sbom.py "$out/$name.tar.gz.new" "$name" "$commit" "$(git show --no-patch --format=%ct "$commit")" > "$out/$name.spdx.json.new"
 mv "$out/$name.tar.gz.new" "$out/$name.tar.gz"
 mv "$out/$name.spdx.json.new" "$out/$name.spdx.json"
+sums() { if command -v sha256sum > /dev/null; then sha256sum "$@"; else shasum -a 256 "$@"; fi; }
+formula=$(git show "$commit:etc/homebrew/vmswitch.rb")
 cd "$out"
-if command -v sha256sum > /dev/null; then sha256sum "$name.tar.gz" "$name.spdx.json"; else shasum -a 256 "$name.tar.gz" "$name.spdx.json"; fi > "$name.SHA256SUMS"
+sum=$(sums "$name.tar.gz")
+printf '%s\n' "$formula" | sed -e 1d -e "s|/download/[^\"]*\"|/download/v$version/$name.tar.gz\"|" -e "s|^  sha256 .*|  sha256 \"${sum%% *}\"|" > "$name.rb"
+sums "$name.tar.gz" "$name.spdx.json" "$name.rb" > "$name.SHA256SUMS"
 cat "$name.SHA256SUMS"

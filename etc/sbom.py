@@ -12,7 +12,9 @@ import sys
 import tarfile
 
 LICENSES = {"libuv": "MIT", "jansson": "MIT", "libmicrohttpd": "LGPL-2.1-or-later", "libslirp": "BSD-3-Clause", "libcurl": "curl",
-            "cmocka": "Apache-2.0"}
+            "libnftables": "GPL-2.0-only", "cmocka": "Apache-2.0"}
+# Of the rest the build links what the system has.
+RELATIONS = {"cmocka": "TEST_DEPENDENCY_OF", "libnftables": "OPTIONAL_DEPENDENCY_OF"}
 
 
 def spdx_id(text):
@@ -32,10 +34,10 @@ def files_of(archive, name):
 
 def libraries_of(text):
     """One SPDX package for each row of the table of libraries."""
-    for library, url, version in re.findall(r"^\| \[([a-z]+)\]\((\S+)\) ([0-9.]+) \|", text, re.M):
+    for library, url, version in re.findall(r"^\| \[([a-z]+)\]\((\S+)\) ([0-9.]+)(?: \([^)]+\))? \|", text, re.M):
         yield {"SPDXID": spdx_id(library), "name": library, "versionInfo": version, "supplier": "NOASSERTION", "downloadLocation": url,
                "filesAnalyzed": False, "licenseConcluded": LICENSES[library], "licenseDeclared": LICENSES[library],
-               "copyrightText": "NOASSERTION", "comment": "not in the archive: the system's own is linked"}
+               "copyrightText": "NOASSERTION", "comment": "not in the archive: the system's own is used"}
 
 
 def verification_code(files):
@@ -58,8 +60,7 @@ def document(path, name, commit, seconds):
                "copyrightText": "NOASSERTION"}
     related = [("SPDXRef-DOCUMENT", "DESCRIBES", package["SPDXID"])]
     related += [(package["SPDXID"], "CONTAINS", file["SPDXID"]) for file in files]
-    related += [(library["SPDXID"], "TEST_DEPENDENCY_OF" if library["name"] == "cmocka" else "DEPENDENCY_OF", package["SPDXID"])
-                for library in libraries]
+    related += [(library["SPDXID"], RELATIONS.get(library["name"], "DEPENDENCY_OF"), package["SPDXID"]) for library in libraries]
     return {"spdxVersion": "SPDX-2.3", "dataLicense": "CC0-1.0", "SPDXID": "SPDXRef-DOCUMENT", "name": name,
             "documentNamespace": f"https://github.com/vmswitch/vmswitch/spdx/{name}-{commit}",
             "creationInfo": {"created": created, "creators": ["Tool: vmswitch-etc/sbom.py"]},

@@ -1,9 +1,9 @@
-# For a tap of one's own: the archive and its sum come from etc/release.sh.
+# The pattern of the formula: etc/release.sh puts in the address and the sum of the archive it has made, for a tap of one's own.
 class Vmswitch < Formula
   desc "Ethernet switch for virtual machines, with an API"
   homepage "https://github.com/vmswitch/vmswitch"
   url "https://github.com/vmswitch/vmswitch/releases/download/v0.1.0/vmswitch-0.1.0.tar.gz"
-  sha256 "0000000000000000000000000000000000000000000000000000000000000000" # of the release; see vmswitch-0.1.0.SHA256SUMS
+  sha256 "0000000000000000000000000000000000000000000000000000000000000000"
   license "Apache-2.0"
   head "https://github.com/vmswitch/vmswitch.git", branch: "main"
 
@@ -47,7 +47,8 @@ class Vmswitch < Formula
 
   test do
     (testpath/"vmswitchd.conf").write '{"networks": [{"name": "lab", "mode": "internal"}]}'
-    daemon = spawn sbin/"vmswitchd", "--config", testpath/"vmswitchd.conf", "--runtime-dir", testpath/"run", "--state-dir", testpath/"state"
+    daemon = spawn "#{sbin}/vmswitchd", "--config", "#{testpath}/vmswitchd.conf", "--runtime-dir", "#{testpath}/run",
+                   "--state-dir", "#{testpath}/state"
     begin
       50.times do
         break if (testpath/"run/api.sock").exist?
