@@ -1,11 +1,16 @@
 """cmake --install: each component puts its files where they belong, and the drop-ins only when they are named."""
 import os
+import re
+import signal
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import pytest
 
 from conftest import ROOT
+from machine import wait_for
 
 SOCKET_VMNET = ["socket_vmnet", "socket_vmnet_client"]
 VMNET_HELPER = ["vmnet-client", "vmnet-helper", "vmnet-run"]
@@ -24,9 +29,37 @@ COMPONENTS = {
 }
 
 
+def files_of_docs():
+    """The documents with their pictures; what lies beside them in etc."""
+    doc = "usr/share/doc/vmswitch"
+    docs = [path for pattern in ("*.md", "*.png", "vmswitch.svg") for path in (ROOT / "docs").rglob(pattern)]
+    return sorted([f"{doc}/README.md", f"{doc}/CHANGELOG.md", f"{doc}/openapi.yaml", f"{doc}/examples/vmswitchd.conf.example",
+                   *(f"{doc}/examples/plug.{language}" for language in ("sh", "py", "go")), *(f"{doc}/{path.relative_to(ROOT)}" for path in docs)])
+
+
 @pytest.mark.parametrize("component", COMPONENTS)
 def test_a_component_is_these_files(install, component):
     assert install(component)[1] == COMPONENTS[component]
+
+
+def test_the_documents_have_their_pictures(install):
+    destination, files = install("docs")
+    assert files == files_of_docs()
+    pages = [page for page in (destination / "usr/share/doc/vmswitch").rglob("*.md") if page.name != "CHANGELOG.md"]
+    pictures = [page.parent / picture for page in pages for picture in re.findall(r"!\[[^]]*\]\(([^)]+)\)", page.read_text())]
+    assert len(pictures) >= 5 and all(picture.exists() for picture in pictures), pictures
+
+
+def test_what_sets_the_drop_ins_up_is_these_files(install, build):
+    names = built(build, SOCKET_VMNET + VMNET_HELPER)
+    assert install("setup")[1] == sorted([*(f"usr/libexec/vmswitch/{name}" for name in names), "usr/share/vmswitch/install-dropin.sh",
+                                          "usr/share/vmswitch/sudoers.d/socket_vmnet", "usr/share/vmswitch/sudoers.d/vmnet-helper"])
+
+
+def test_all_components_together_are_everything(install):
+    """No file is in two of them, and none is only in the whole."""
+    parts = [file for component in ("daemon", "cli", "man", "completions", "docs", "setup", "systemd") for file in install(component)[1]]
+    assert sorted(parts) == install(None)[1]
 
 
 def test_every_manual_page_is_installed_in_its_section(install):
@@ -111,7 +144,28 @@ def test_nothing_installed_depends_on_the_build_folder(install):
         assert str(ROOT).encode() not in (destination / path).read_bytes() or path.startswith(("usr/sbin", "usr/bin", "usr/libexec")), path
 
 
-def test_installed_programs_run(install):
+def test_daemon_and_command_line_run_from_where_each_alone_was_installed(install, tmp_path):
+    """Each from a folder with nothing else in it: they find each other by the socket."""
+    daemon, cli = install("daemon")[0] / "usr/sbin/vmswitchd", install("cli")[0] / "usr/bin/vmswitch"
+    config = tmp_path / "conf"
+    config.write_text('{"networks": [{"name": "lab", "mode": "internal"}]}')
+    with tempfile.TemporaryDirectory(prefix="vmsw-", dir="/tmp") as folder:
+        folder = Path(folder)
+        folder.chmod(0o755)
+        with open(tmp_path / "log", "wb") as log:
+            process = subprocess.Popen([str(daemon), "--config", str(config), "--runtime-dir", str(folder / "run"), "--state-dir",
+                                        str(folder / "state")], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        try:
+            wait_for(lambda: process.poll() is not None or (folder / "run/api.sock").exists(), 10, "the socket")
+            said = subprocess.run([str(cli), "--socket", str(folder / "run/api.sock"), "health"], capture_output=True, text=True, timeout=20,
+                                  check=False)
+            assert said.returncode == 0 and re.search(r"lab +(up|starting)", said.stdout), said.stdout + said.stderr + (tmp_path / "log").read_text()
+        finally:
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(10) == 0
+
+
+def test_installed_programs_say_their_version(install):
     destination, _ = install(None)
     for program in ("usr/sbin/vmswitchd", "usr/bin/vmswitch"):
         said = subprocess.run([str(destination / program), "--version"], check=True, capture_output=True, text=True, timeout=10).stdout

@@ -1,6 +1,9 @@
 """What the documents point to is there, and what they say of the build is so."""
+import os
 import re
+import shutil
 import subprocess
+import xml.etree.ElementTree
 
 import pytest
 
@@ -33,6 +36,18 @@ def test_every_relative_link_resolves(name):
         there = (ROOT / name).parent / path if path else ROOT / name
         assert there.exists(), f"{name} links to {target}"
         assert not anchor or anchor in anchors(there.read_text()), f"{name} links to {target}, which has no such heading"
+
+
+def test_the_readme_leads_to_every_document():
+    text = without_code((ROOT / "README.md").read_text())
+    for path in sorted((ROOT / "docs").glob("*.md")):
+        assert f"](docs/{path.name})" in text, path.name
+    # The picture is one, and people who cannot see it are told what it shows.
+    alternative, picture = re.search(r"!\[([^]]{40,})\]\((docs/vmswitch.svg)\)", text).groups()
+    svg = xml.etree.ElementTree.parse(ROOT / picture).getroot()
+    words = " ".join("".join(element.itertext()) for element in svg.iter("{http://www.w3.org/2000/svg}text"))
+    for word in ("VM", "network", "uplink", "API"):
+        assert word in words and word in alternative, word
 
 
 @pytest.mark.parametrize("name", documents())
@@ -80,3 +95,31 @@ def test_the_readme_names_the_manual_pages_of_the_main_programs():
     for page in ("vmswitch.1", "vmswitchd.8", "vmswitchd.conf.5"):
         assert (ROOT / "etc" / page).exists()
         assert f"etc/{page}" in readme, page
+
+
+PAGES = sorted(path.name for path in (ROOT / "etc").glob("*.[1-9]"))
+# What our pages point to and others have written.
+FOREIGN_PAGES = {"systemd 1", "systemd-journald 8", "sudo 8", "sudoers 5", "launchd 8"}
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_manual_pages_point_to_pages_that_are_there(name):
+    for page, section in re.findall(r"^\.Xr (\S+) (\d)", (ROOT / "etc" / name).read_text(), re.M):
+        assert (ROOT / "etc" / f"{page}.{section}").exists() or f"{page} {section}" in FOREIGN_PAGES, f"{page}({section})"
+
+
+@pytest.mark.skipif(not shutil.which("man"), reason="there is no man; etc/install-deps.sh package installs it")
+@pytest.mark.parametrize("name", PAGES)
+def test_man_has_no_warning(name):
+    """man-db with groff, as Linux shows it."""
+    done = subprocess.run(["man", "--warnings", "--encoding=UTF-8", "--local-file", str(ROOT / "etc" / name)], capture_output=True, text=True,
+                          timeout=60, env={"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", "MANWIDTH": "80"}, check=False)
+    assert done.returncode == 0 and done.stderr == "" and "NAME" in done.stdout, done.stderr
+
+
+@pytest.mark.skipif(not shutil.which("mandoc"), reason="there is no mandoc; etc/install-deps.sh package installs it")
+@pytest.mark.parametrize("name", PAGES)
+def test_mandoc_has_no_warning(name):
+    """As macOS, the BSDs and Alpine show it."""
+    done = subprocess.run(["mandoc", "-T", "lint", "-W", "warning", str(ROOT / "etc" / name)], capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout == "" and done.returncode == 0, done.stdout
