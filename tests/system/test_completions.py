@@ -1,8 +1,12 @@
 """The completions of bash, zsh and fish, in those shells. What they answer is the program's: tests/unit/daemon/test_cli.c."""
 import os
+import pty
 import re
+import select
 import shutil
+import signal
 import subprocess
+import time
 
 import pytest
 
@@ -104,3 +108,57 @@ def test_hands_over_files_and_commands(shell, folder, monkeypatch):
     else:
         assert "body.json" in files
         assert "mktemp" in command
+
+
+# What each is started with and what it is told before the first Tab. No start-up file, and no history that may be offered.
+INTERACTIVE = {
+    "bash": (["bash", "--norc", "--noprofile", "-i"], f"source {COMPLETIONS}/vmswitch.bash"),
+    "zsh": (["zsh", "-f", "-i"], f"unsetopt zle_bracketed_paste; fpath=({COMPLETIONS} $fpath); autoload -Uz compinit; compinit -D -u"),
+    "fish": (["fish", "--no-config", "-i"], f"source {COMPLETIONS}/vmswitch.fish"),
+}
+
+
+class Terminal:
+    """A shell on a terminal, typed at as by a person."""
+
+    def __init__(self, shell, folder):
+        command, setup = INTERACTIVE[shell]
+        self.text = ""
+        self.pid, self.fd = pty.fork()
+        if self.pid == 0:
+            os.execvpe(command[0], command, {"PATH": f"{BIN}:{os.environ['PATH']}", "HOME": str(folder), "TERM": "xterm", "PS1": "ready> ",
+                                             "COLUMNS": "200", "LC_ALL": "C.UTF-8", "VMSWITCH_SOCKET": SOCKET[0]})
+        self.type(f"{setup}; echo is-set''-up\r")
+        self.wait("is-set-up")
+
+    def type(self, keys):
+        self.text = ""
+        os.write(self.fd, keys.encode())
+
+    def wait(self, wanted, seconds=20):
+        """Until the terminal has shown that, whatever colours and movements of the cursor it came with."""
+        deadline = time.monotonic() + seconds
+        while wanted not in re.sub(r"\x1b(?:\[[0-9;?>=]*[a-zA-Z]|[()][AB0]|[=>]|\][^\x07]*\x07)|[\x08\r\n]", "", self.text):
+            left = deadline - time.monotonic()
+            assert left > 0 and select.select([self.fd], [], [], left)[0], f"no {wanted!r} in {self.text!r}"
+            self.text += os.read(self.fd, 65536).decode(errors="replace")
+
+    def close(self):
+        os.kill(self.pid, signal.SIGKILL)
+        os.waitpid(self.pid, 0)
+        os.close(self.fd)
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_a_person_presses_tab(shell, daemon, folder):
+    """The shell itself finds our completion, asks it, and puts what it says on the line."""
+    daemon.create("laboratory")
+    SOCKET[0] = str(daemon.api_path)
+    terminal = Terminal(shell, folder)
+    try:
+        terminal.type("vmswitch heal\t")
+        terminal.wait("vmswitch health ")
+        terminal.type("\x15vmswitch ports labo\t")
+        terminal.wait("laboratory")
+    finally:
+        terminal.close()

@@ -2,6 +2,7 @@
 import fcntl
 import json
 import os
+import pty
 import re
 import socket
 import struct
@@ -162,6 +163,53 @@ def test_G03_a_log_that_nobody_reads_stops_nothing_and_tells_what_was_lost(make_
     assert daemon.stop() == 0
     os.close(reader)
     os.close(writer)
+
+
+def test_G03_a_full_disk_stops_nothing(make_daemon, folder):
+    """stderr takes nothing, ever: ENOSPC."""
+    daemon = make_daemon()
+    with open("/dev/full", "wb") as full:
+        daemon.process = subprocess.Popen([str(BIN / "vmswitchd"), "--runtime-dir", str(daemon.runtime), "--state-dir", str(daemon.state),
+                                           *empty_config(daemon)], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=full,
+                                          env={"PATH": os.environ["PATH"]})
+    daemon.wait_ready()
+    daemon.create("lab")
+    path = daemon.path("lab.stream")
+    with Traffic(folder, [f"a,stream={path}", f"b,stream={path}"], ["a,b,rate=2000", "b,a,rate=2000"]) as traffic:
+        wait_for(lambda: daemon.network("lab")["counters"]["frames_out"] > 500, what="500 frames")
+        assert_clean(traffic.finish())
+    assert daemon.stop() == 0
+
+
+def test_G03_a_terminal_that_was_stopped_stops_nothing(make_daemon):
+    """As by Ctrl-S: what was written since is lost; the end is told when it goes on."""
+    daemon = make_daemon()
+    ours, theirs = pty.openpty()
+    daemon.process = subprocess.Popen([str(BIN / "vmswitchd"), "--runtime-dir", str(daemon.runtime), "--state-dir", str(daemon.state),
+                                       *empty_config(daemon)], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=theirs,
+                                      env={"PATH": os.environ["PATH"]})
+    daemon.wait_ready()
+    os.set_blocking(ours, False)
+    termios.tcflow(theirs, termios.TCOOFF)
+    for i in range(60):
+        daemon.create("lab", mtu=1500 + i % 2)
+    termios.tcflow(theirs, termios.TCOON)
+    text = b""
+
+    def heard():
+        nonlocal text
+        daemon.ask("PUT", "/v1/networks/lab/ports/p", {})
+        try:
+            text += os.read(ours, 65536)
+        except BlockingIOError:
+            pass
+        return b"PUT /v1/networks/lab/ports/p: 20" in text
+
+    wait_for(heard, what="the log being back")
+    assert b"lines of this log were lost" in text
+    assert daemon.stop() == 0
+    os.close(ours)
+    os.close(theirs)
 
 
 def test_G04_a_log_whose_reader_dies_and_another_comes(make_daemon, folder):
