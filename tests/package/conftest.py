@@ -1,7 +1,7 @@
 """Fixtures of the package tests: the build of the preset "package", and where things are.
 
-.ci/run package runs them. They install into folders of their own; the life of the Debian package is lived in a root
-of its own, an overlay in a mount namespace, so that nothing of this machine changes.
+.ci/run package runs them. They install into folders of their own; the life of the Debian package is lived in a machine of
+its own (machine.py), so that nothing of this one changes.
 """
 import os
 import subprocess
@@ -9,8 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from machine import Machine, can_boot
+
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = ROOT / "build" / "package"
+ENVIRONMENT = {**os.environ, "SOURCE_DATE_EPOCH": "1767225600"}
+needs_boot = pytest.mark.skipif(not can_boot(), reason="needs root, systemd and a cgroup2 hierarchy that may be written")
 
 
 def pytest_collection_modifyitems(items):
@@ -40,3 +44,35 @@ def install(build, tmp_path):
                        check=True, capture_output=True, timeout=120, env={**os.environ, "DESTDIR": str(destination)})
         return destination, sorted(str(path.relative_to(destination)) for path in destination.rglob("*") if not path.is_dir())
     return into
+
+
+def package(build, folder, *options):
+    """Makes a package; returns its path."""
+    subprocess.run(["cpack", "--config", str(build / "CPackConfig.cmake"), "-B", str(folder), *options], check=True, timeout=300,
+                   capture_output=True, env=ENVIRONMENT)
+    return next(folder.glob("*.deb"))
+
+
+@pytest.fixture(scope="session")
+def deb(build, tmp_path_factory):
+    return package(build, tmp_path_factory.mktemp("deb"))
+
+
+@pytest.fixture(scope="session")
+def newer_deb(build, tmp_path_factory):
+    return package(build, tmp_path_factory.mktemp("newer"), "-D", "CPACK_DEBIAN_PACKAGE_RELEASE=2")
+
+
+@pytest.fixture
+def machine(tmp_path):
+    made = Machine(tmp_path)
+    yield made
+    made.end()
+
+
+@pytest.fixture
+def booted(machine):
+    """With two users more: alice, who is to be in the group vmswitch, and mallory."""
+    machine.boot()
+    machine.sh("useradd alice; useradd mallory")
+    return machine

@@ -1,71 +1,17 @@
-"""The Debian package: what lintian says of it, and its life: installed, started, upgraded, removed, purged.
+"""The Debian package: what lintian says of it, and its life: installed, started, upgraded, removed, purged, installed again.
 
-The life is lived in a copy of this machine's root, an overlay in a mount namespace of its own, with the real dpkg and
-maintainer scripts. systemd does not run there; a stand-in for systemctl starts and stops what the unit says.
+The life is lived in a copy of this machine's root (machine.py), with the real apt, dpkg and maintainer scripts, under a real
+systemd that was booted for it.
 """
-import json
-import os
+import re
 import shutil
 import subprocess
-from pathlib import Path
 
 import pytest
 
-from conftest import ROOT
-
-ENVIRONMENT = {**os.environ, "SOURCE_DATE_EPOCH": "1767225600"}
-
-# Keeps one process, vmswitchd.service; what is enabled is the real one's.
-SYSTEMCTL = r"""#!/bin/sh
-case $* in *--root=*) exec systemctl.real "$@" ;; esac # what is enabled at the next boot
-echo "$*" >> /systemctl.log
-action=
-for word in "$@"; do
-    case $word in
-    -*) ;;
-    *) action=$word; break ;;
-    esac
-done
-# Nobody waits for it here, so its end is to be a zombie.
-alive() { [ -f /service.pid ] && grep -q "^State:.[^Z]" "/proc/$(cat /service.pid)/status" 2> /dev/null; }
-stop() {
-    alive || return 0
-    kill -TERM "$(cat /service.pid)"
-    while alive; do sleep 0.02; done
-}
-start() {
-    alive && return 0
-    program=$(sed -n 's/^ExecStart=//p' /usr/lib/systemd/system/vmswitchd.service)
-    # RuntimeDirectory, StateDirectory
-    mkdir -p -m 755 /run/vmswitch; mkdir -p -m 700 /var/lib/vmswitch
-    setsid sh -c 'echo $$ > /service.pid; exec '"$program"' > /service.log 2>&1 < /dev/null' &
-    for try in $(seq 500); do [ ! -S /run/vmswitch/api.sock ] || break; sleep 0.02; done
-}
-case $action in
-is-enabled) exec systemctl.real --root=/ "$@" ;;
-is-active) alive ;;
-start) case "$*" in *vmswitchd.service*) start ;; esac ;;
-restart) case "$*" in *vmswitchd.service*) stop; start ;; esac ;;
-stop) case "$*" in *vmswitchd.service*) stop ;; esac ;;
-esac
-"""
-
-
-def package(build, folder, *options):
-    """Makes a package; returns its path."""
-    subprocess.run(["cpack", "--config", str(build / "CPackConfig.cmake"), "-B", str(folder), *options], check=True, timeout=300,
-                   capture_output=True, env=ENVIRONMENT)
-    return next(folder.glob("*.deb"))
-
-
-@pytest.fixture(scope="module")
-def deb(build, tmp_path_factory):
-    return package(build, tmp_path_factory.mktemp("deb"))
-
-
-@pytest.fixture(scope="module")
-def newer_deb(build, tmp_path_factory):
-    return package(build, tmp_path_factory.mktemp("newer"), "-D", "CPACK_DEBIAN_PACKAGE_RELEASE=2")
+from conftest import ROOT, needs_boot, package
+from machine import wait_for
+from vm import BROADCAST, StreamVm, frame, mac
 
 
 def test_the_same_build_makes_the_same_bytes(build, deb, tmp_path):
@@ -87,122 +33,156 @@ def test_the_changelog_has_this_version(deb):
     assert (ROOT / "etc/debian/changelog").read_text().startswith(f"vmswitch ({version}) ")
 
 
-class Machine:
-    """A copy of this machine's root, thrown away with its processes at the end."""
-
-    def __init__(self, folder):
-        self.root = folder / "root"
-        # The upper layer is a tmpfs: an overlay cannot be the upper layer of another.
-        script = (f"mount -t tmpfs tmpfs {folder} && mkdir {folder}/upper {folder}/work {folder}/root && "
-                  f"mount -t overlay overlay -o lowerdir=/,upperdir={folder}/upper,workdir={folder}/work {folder}/root && "
-                  f"mount -t proc proc {folder}/root/proc && mount --rbind /dev {folder}/root/dev && "
-                  f"mount -t tmpfs tmpfs {folder}/root/run && mount -t tmpfs tmpfs {folder}/root/tmp && "
-                  "echo ready && exec sleep 3600")
-        self.process = subprocess.Popen(["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", script],
-                                        stdout=subprocess.PIPE, text=True, start_new_session=True)
-        said = self.process.stdout.readline()
-        if said != "ready\n":
-            self.end()
-            pytest.skip("this machine gives no overlay in a mount namespace")
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        self.pid = children[0]
-        self.sh("mkdir -p /run/systemd/system; rm -f /usr/sbin/policy-rc.d; mv /usr/bin/systemctl /usr/bin/systemctl.real")
-        self.sh("cat > /usr/bin/systemctl; chmod 755 /usr/bin/systemctl", stdin=SYSTEMCTL.encode())
-
-    def end(self):
-        self.process.kill()
-        self.process.wait()
-        self.process.stdout.close()
-
-    def sh(self, text, stdin=b"", check=True):
-        done = subprocess.run(["nsenter", "--target", self.pid, "--mount", "--pid", "chroot", str(self.root), "sh", "-ec", text], input=stdin,
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=120, check=False,
-                              env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C"})
-        said = done.stdout.decode()
-        assert not check or done.returncode == 0, f"{text}: {done.returncode}\n{said}"
-        return said if done.returncode == 0 or "is-enabled" in text else ""
-
-    def install(self, deb):
-        self.sh("cat > /tmp/new.deb", stdin=deb.read_bytes())
-        self.sh("dpkg --install /tmp/new.deb")
-
-    def uninstall(self, how):
-        self.sh(f"dpkg --{how} vmswitch")
-
-    def api(self, method, path, body=""):
-        data = f"--data '{body}'" if body else ""
-        return json.loads(self.sh(f"curl -sS --max-time 10 --unix-socket /run/vmswitch/api.sock -X {method} {data} http://x{path}"))
-
-    def files(self):
-        """Every file but those that dpkg and the accounts change for good."""
-        found = self.sh("find /etc /usr /var /opt -xdev | sort").splitlines()
-        return {path for path in found if not path.startswith(("/var/lib/dpkg", "/var/lib/sudo", "/var/log", "/etc/group", "/etc/gshadow", "/etc/passwd",
-                                                               "/etc/shadow", "/etc/subuid", "/etc/subgid", "/etc/.pwd.lock", "/var/cache"))}
+# A VM at descriptor 3, as "vmswitch run" hands it over: says hello, and ends when it is answered.
+GUEST = """
+import os, struct
+os.write(3, struct.pack("!I", 60) + bytes.fromhex("ffffffffffff" "525400aa0002" "88b5").ljust(60, b"\\0"))
+buffer = b""
+while b"welcome" not in buffer:
+    piece = os.read(3, 4096)
+    assert piece, "the switch has closed"
+    buffer += piece
+"""
 
 
-@pytest.fixture
-def machine(tmp_path):
-    made = Machine(tmp_path)
-    yield made
-    made.end()
+def passes_frames(machine, network):
+    """A VM on the network's socket and one that alice plugs in with "vmswitch run" hear each other."""
+    with StreamVm(machine.path(f"/run/vmswitch/{network}.stream"), mac(1)) as vm:
+        guest = subprocess.Popen(machine.command("runuser", "-u", "alice", "--", "vmswitch", "run", network, "--", "python3", "-c", GUEST),
+                                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        vm.expect(frame(BROADCAST, mac(2)), 20)
+        vm.send(frame(mac(2), mac(1), b"welcome"))
+        said, _ = guest.communicate(timeout=20)
+        assert guest.returncode == 0, said
 
 
-@pytest.mark.root
-def test_installs_starts_upgrades_and_purges_cleanly(machine, deb, newer_deb):
+def is_quiet(machine):
+    """Nothing was worth a warning."""
+    assert machine.journal("--priority=warning") == []
+    assert machine.show("Result") == "success" and machine.show("NRestarts") == "0"
+
+
+@needs_boot
+def test_installs_starts_upgrades_removes_and_purges_cleanly(booted, deb, newer_deb):
+    machine = booted
     before = machine.files()
 
+    # Installed: started by systemd, which has its sockets and has heard that it is ready.
     machine.install(deb)
     assert machine.sh("id -un _vmswitch").strip() == "_vmswitch"
-    assert machine.sh("getent group vmswitch")
-    assert machine.api("GET", "/v1")["privileged"] is True
-    assert machine.sh("systemctl.real --root=/ is-enabled vmswitchd.service vmswitchd.socket").split() == ["enabled", "enabled"]
+    units = ("vmswitchd.service", "vmswitchd.socket", "vmswitchd-attach.socket")
+    for unit in units:
+        assert machine.sh(f"systemctl is-enabled {unit}").strip() == "enabled" and machine.show("ActiveState", unit) == "active", unit
+    assert machine.show("Type") == "notify" and machine.show("StatusText") == "1 of 1 networks up"
     assert machine.sh("dpkg --verify vmswitch") == ""
     assert "vmswitch 0.1.0" in machine.sh("vmswitch version")
-    machine.api("PUT", "/v1/networks/lab", '{"mode": "internal"}')
-    machine.sh("systemctl.real --root=/ enable vmswitchd-stream@lab.socket")
-    first = machine.sh("cat /service.pid")
+    assert machine.api("GET", "/v1")["privileged"] is True
+    is_quiet(machine)
 
+    # Used: by those in the group, and by nobody else.
+    machine.sh("usermod --append --groups vmswitch alice")
+    assert re.search(r"^shared +up", machine.sh("vmswitch health", user="alice"), re.M)
+    assert machine.sh("vmswitch health", user="mallory", check=False) == ""
+    passes_frames(machine, "shared")
+    machine.api("PUT", "/v1/networks/lab", '{"mode": "internal", "sockets": {"group": "vmswitch", "mode": "0660"}}')
+    machine.api("PUT", "/v1/networks/out", '{"mode": "host", "uplink": "tap", "ipv4": {"gateway": "192.168.77.1"}}')
+    # As the unit says how.
+    enable = re.search(r"^#   (systemctl stop .*)", machine.sh("cat /usr/lib/systemd/system/vmswitchd-stream@.socket"), re.M)[1]
+    machine.sh(enable)
+    assert machine.show("ActiveState", "vmswitchd-stream@lab.socket") == "active"
+    assert "vmsw" in machine.sh("ip link")
+
+    # Upgraded: another process, the same sockets, everything that was made is there, and the administrator's edit.
+    first = machine.show("MainPID")
+    inode = machine.path("/run/vmswitch/api.sock").stat().st_ino
+    machine.sh("sed -i 's/bridged_interfaces.: .*/bridged_interfaces\": [\"br7\"]/' /etc/vmswitch/vmswitchd.conf")
+    assert "br7" in machine.sh("cat /etc/vmswitch/vmswitchd.conf")
     machine.install(newer_deb)
-    assert machine.sh("cat /service.pid") != first  # the new one runs
-    assert {network["name"] for network in machine.api("GET", "/v1/networks")["networks"]} == {"lab", "shared"}
+    assert machine.sh("dpkg-query --show --showformat '${Version}' vmswitch").endswith("-2")
+    assert machine.show("ActiveState") == "active" and machine.show("MainPID") != first
+    assert machine.path("/run/vmswitch/api.sock").stat().st_ino == inode
+    wait_for(lambda: machine.show("StatusText") == "3 of 3 networks up", 20, "every network")
+    assert set(machine.networks()) == {"lab", "out", "shared"}
+    assert "br7" in machine.sh("cat /etc/vmswitch/vmswitchd.conf")
+    passes_frames(machine, "shared")
+    is_quiet(machine)
 
+    # Removed: stopped, and nothing is there but what a purge is for.
     machine.uninstall("remove")
-    assert machine.sh("ls /run/vmswitch/api.sock", check=False) == ""
-    assert machine.sh("ls /var/lib/vmswitch/networks").split() == ["lab.json"]  # a purge is what forgets
-    machine.install(newer_deb)
-    assert "lab" in {network["name"] for network in machine.api("GET", "/v1/networks")["networks"]}
+    assert machine.show("ActiveState") in ("inactive", "failed")
+    assert "vmswitch" not in machine.sh("ps -eo stat=,comm= | grep -v ^Z")
+    assert machine.sh("ls /run/vmswitch").split() == ["vmswitchd.lock"] and "vmsw" not in machine.sh("ip link")
+    assert sorted(machine.sh("ls /var/lib/vmswitch/networks").split()) == ["lab.json", "out.json"]
+    assert "br7" in machine.sh("cat /etc/vmswitch/vmswitchd.conf")
+    assert machine.sh("systemctl start vmswitchd.service", check=False) == ""
 
+    # Installed again: as it was.
+    machine.install(newer_deb)
+    wait_for(lambda: machine.show("StatusText") == "3 of 3 networks up", 20, "every network")
+    assert set(machine.networks()) == {"lab", "out", "shared"}
+
+    # Purged: nothing is left, but the accounts.
     machine.uninstall("purge")
     assert machine.files() == before
     assert machine.sh("ls /run/vmswitch", check=False) == ""
-    assert "vmswitchd" not in machine.sh("ps -eo stat=,comm= | grep -v ^Z || true")
-
-
-@pytest.mark.root
-def test_what_an_administrator_disabled_stays_disabled(machine, deb, newer_deb):
+    assert "vmswitch" not in machine.sh("ps -eo stat=,comm= | grep -v ^Z")
+    assert "vmsw" not in machine.sh("ip link") and "vmswitch" not in machine.sh("nft list tables")
+    assert "vmswitch" not in machine.sh("systemctl list-units --all --no-legend 'vmswitch*'")
+    assert machine.sh("id -un _vmswitch") and machine.sh("getent group vmswitch")
     machine.install(deb)
-    machine.sh("systemctl.real --root=/ disable vmswitchd.service vmswitchd.socket vmswitchd-attach.socket; systemctl stop vmswitchd.service")
-    machine.sh("echo '{}' > /etc/vmswitch/vmswitchd.conf")
+    assert set(machine.networks()) == {"shared"}
+
+
+@needs_boot
+def test_it_starts_when_the_machine_does(booted, deb):
+    """Also after a crash of the machine, which leaves nothing of /run."""
+    machine = booted
+    machine.install(deb)
+    machine.api("PUT", "/v1/networks/lab", '{"mode": "internal"}')
+    machine.power_off()
+    machine.boot()
+    assert machine.show("ActiveState") == "active" and machine.show("StatusText") == "2 of 2 networks up"
+    assert set(machine.networks()) == {"lab", "shared"}
+    is_quiet(machine)
+
+
+@needs_boot
+def test_what_an_administrator_disabled_stays_disabled(booted, deb, newer_deb):
+    machine = booted
+    machine.install(deb)
+    machine.sh("systemctl disable --now --quiet vmswitchd.service vmswitchd.socket vmswitchd-attach.socket")
     machine.install(newer_deb)
-    assert machine.sh("systemctl.real --root=/ is-enabled vmswitchd.service", check=False).strip() == "disabled"
+    assert machine.sh("systemctl is-enabled vmswitchd.service", check=False).strip() == "disabled"
+    assert machine.show("ActiveState") == "inactive"
     assert machine.sh("ls /run/vmswitch/api.sock", check=False) == ""
-    machine.uninstall("purge")
-    assert machine.sh("cat /etc/vmswitch/vmswitchd.conf") == "{}\n"  # the administrator's
+
+
+@needs_boot
+def test_a_configuration_that_was_there_before_is_kept(booted, deb):
+    """Of "cmake --install": dpkg asks, and keeps it where nobody answers."""
+    machine = booted
+    machine.sh("mkdir /etc/vmswitch; echo '{}' > /etc/vmswitch/vmswitchd.conf")
+    machine.install(deb)
+    assert machine.sh("cat /etc/vmswitch/vmswitchd.conf") == "{}\n"
+    assert machine.networks() == {}
 
 
 @pytest.mark.root
 def test_a_machine_without_a_running_systemd_installs_too(machine, deb):
     """In a container or a chroot: enabled for the next boot, nothing started."""
-    machine.sh("rm -r /run/systemd/system; rm -f /systemctl.log")
+    machine.chroot()
+    before = machine.files()
     machine.install(deb)
-    assert machine.sh("cat /systemctl.log", check=False) == ""
-    assert machine.sh("ls /run/vmswitch/api.sock", check=False) == ""
+    assert machine.sh("systemctl is-enabled vmswitchd.service vmswitchd.socket").split() == ["enabled", "enabled"]
+    assert machine.sh("ls /run/vmswitch", check=False) == ""
     machine.uninstall("purge")
+    assert machine.files() == before
 
 
 @pytest.mark.root
 def test_an_administrator_puts_the_drop_ins_in_place_and_switches_back(machine, deb):
     """From the package to /opt with the real root, folders and sudo: what docs/minikube.md and docs/lima.md say."""
+    machine.chroot()
     machine.sh("groupadd admin; useradd --groups admin tester")
     machine.install(deb)
     before = machine.files()
