@@ -56,6 +56,10 @@ struct batch_message {
  * the first; the error of a later one shows when it is sent again. */
 int batch_send(int fd, const struct batch_message *messages, unsigned n);
 
+/* True if a connected datagram socket that had no room (EAGAIN) shows as writable when its peer has read. On
+ * macOS 12 it always does, on 13 and 14 nobody is woken: there it is asked again after a while. */
+bool batch_wakes_when_room(void);
+
 /* Reads from a stream. Returns the bytes, 0 at its end, or a negative errno. */
 ssize_t batch_read(int fd, uint8_t *bytes, size_t len);
 

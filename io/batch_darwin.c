@@ -161,3 +161,8 @@ ssize_t batch_read(int fd, uint8_t *bytes, size_t len)
 {
     return batch_posix_read(fd, bytes, len);
 }
+
+bool batch_wakes_when_room(void)
+{
+    return false;
+}

@@ -78,3 +78,8 @@ ssize_t batch_read(int fd, uint8_t *bytes, size_t len)
 
     return n < 0 ? -errno : n;
 }
+
+bool batch_wakes_when_room(void)
+{
+    return true;
+}

@@ -123,7 +123,7 @@ static enum refusal refused(struct link *link, int error)
     switch (-error) {
     case EAGAIN:
     case EINTR:
-        link->is_unwakeable = link->to != NULL;
+        link->is_unwakeable = link->to != NULL || !batch_wakes_when_room();
         return REFUSAL_FULL;
     case ENOBUFS:
     case ENOMEM:

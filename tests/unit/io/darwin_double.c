@@ -12,7 +12,8 @@ struct darwin_double darwin_double;
 
 void darwin_double_reset(void)
 {
-    darwin_double = (struct darwin_double){.room = 1000, .len_max = 1024 * 1024};
+    darwin_double = (struct darwin_double){
+        .room = 1000, .room_bytes = SIZE_MAX, .full_error = ENOBUFS, .len_max = 1024 * 1024};
 }
 
 static ssize_t refuse(int error)
@@ -106,11 +107,13 @@ static int give(int fd, const struct msghdr_x *message, unsigned at)
         return darwin_double.fails_with;
     if (len_of(message) > darwin_double.len_max)
         return EMSGSIZE;
-    if (darwin_double.room == 0)
-        return ENOBUFS;
-    if (sendmsg(fd, &plain, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+    if (darwin_double.room == 0 || len_of(message) > darwin_double.room_bytes)
+        return darwin_double.full_error;
+    if (sendmsg(darwin_double.has_detour ? darwin_double.detour : fd, &plain, MSG_DONTWAIT | MSG_NOSIGNAL) <
+        0)
         return errno == EAGAIN ? ENOBUFS : errno;
     darwin_double.room--;
+    darwin_double.room_bytes -= len_of(message);
     return 0;
 }
 
@@ -124,9 +127,11 @@ ssize_t sendmsg_x(int fd, const struct msghdr_x *messages, unsigned n, int flags
         return refuse(darwin_double.refuses_with);
     if (!is_sane(messages, n, flags))
         return refuse(EINVAL);
+    darwin_double.is_sending = true;
     while (!darwin_double.gives_nothing && sent < n && (error = give(fd, &messages[sent], sent)) == 0)
         sent++;
-    if (error && (sent == 0 || (error != ENOBUFS && error != EMSGSIZE)))
+    darwin_double.is_sending = false;
+    if (error && (sent == 0 || (error != darwin_double.full_error && error != EMSGSIZE)))
         return refuse(error);
     return (ssize_t)sent;
 }

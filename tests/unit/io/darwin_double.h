@@ -15,13 +15,18 @@
 struct darwin_double {
     unsigned n_receives, n_sends; /* calls */
     unsigned n_biggest;           /* datagrams that one receive call has asked for */
-    unsigned room;                /* datagrams that the peer still takes before ENOBUFS */
-    size_t len_max;               /* of a datagram: SO_SNDBUF */
-    unsigned fails_at;            /* the datagram of a send call that meets fails_with; from 0 */
-    int fails_with;               /* 0: none */
-    int refuses_with;             /* every call, before it does anything; 0: no */
-    bool gives_nothing;           /* a send call; no error either */
-    bool is_shut;                 /* the receiving side */
+    unsigned room;                /* datagrams that the peer still takes before full_error */
+    size_t room_bytes;            /* likewise, of bytes */
+    int full_error;               /* ENOBUFS, or what a send timeout makes of it: EAGAIN */
+    bool is_sending;              /* in sendmsg_x(), which sends by sendmsg() here */
+    bool has_detour; /* what is sent goes to 'detour', so that the socket itself stays as it is */
+    int detour;
+    size_t len_max;     /* of a datagram: SO_SNDBUF */
+    unsigned fails_at;  /* the datagram of a send call that meets fails_with; from 0 */
+    int fails_with;     /* 0: none */
+    int refuses_with;   /* every call, before it does anything; 0: no */
+    bool gives_nothing; /* a send call; no error either */
+    bool is_shut;       /* the receiving side */
 };
 
 extern struct darwin_double darwin_double;
