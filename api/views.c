@@ -158,6 +158,7 @@ json_t *view_network(const struct network_spec *spec, const struct network_statu
         json_object_set_new(ipv4, "dhcp", json_boolean(spec->ipv4.dhcp));
     json_object_set_new(network, "state", json_text(status->health));
     json_object_set_new(network, "reason", json_text(status->reason));
+    json_object_set_new(network, "warning", json_text(status->warning));
     json_object_set_new(network, "uplink", view_uplink(spec, status));
     json_object_set_new(network, "pid", status->pid ? json_integer(status->pid) : json_null());
     json_object_set_new(network, "owner", json_integer(status->owner_uid));
@@ -172,8 +173,9 @@ json_t *view_network(const struct network_spec *spec, const struct network_statu
 
 json_t *view_health_entry(const char *name, const struct network_status *status)
 {
-    return json_pack("{s:o, s:o, s:o, s:o}", "name", json_text(name), "state", json_text(status->health),
-                     "reason", json_text(status->reason), "uplink", view_uplink(NULL, status));
+    return json_pack("{s:o, s:o, s:o, s:o, s:o}", "name", json_text(name), "state", json_text(status->health),
+                     "reason", json_text(status->reason), "warning", json_text(status->warning), "uplink",
+                     view_uplink(NULL, status));
 }
 
 static json_t *addresses_of(const char *port, const struct fdb_snapshot *fdb, uint32_t n_fdb)

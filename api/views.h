@@ -10,11 +10,12 @@
 
 /* What control knows of a network beside its spec. */
 struct network_status {
-    const char *source; /* "api", "configuration" (its file in 'file'), "default" */
-    const char *file;   /* or NULL */
-    const char *health; /* "starting", "up", "degraded", "failed", "unresponsive" */
-    const char *reason; /* a sentence, or NULL when up */
-    int pid;            /* of its network process; 0: none runs */
+    const char *source;  /* "api", "configuration" (its file in 'file'), "default" */
+    const char *file;    /* or NULL */
+    const char *health;  /* "starting", "up", "degraded", "failed", "unresponsive" */
+    const char *reason;  /* a sentence, or NULL when up */
+    const char *warning; /* what is known to go badly although it runs, or NULL */
+    int pid;             /* of its network process; 0: none runs */
     unsigned owner_uid;
     enum uplink_kind uplink_kind;
     enum uplink_state uplink_state;

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "daemon/interface_kind.h"
 #include "daemon/netlink.h"
 
 /* The macros of the kernel's headers cast const away, which clang says wherever they are used. */
@@ -53,6 +54,8 @@ static bool on_link(void *ctx, struct nlmsghdr *entry)
         else if ((a->rta_type & NLA_TYPE_MASK) == IFLA_LINKINFO)
             read_kind(&bridge, a);
     }
+    if (interface_kind(bridge.name) == INTERFACE_KIND_WIFI)
+        snprintf(bridge.type, sizeof(bridge.type), "wifi");
     if (bridge.name[0])
         listing->bridges[listing->n++] = bridge;
     return listing->n < BRIDGES_MAX;

@@ -194,17 +194,21 @@ static const json_t *list_of(const json_t *answer, const char *key)
 }
 
 /* Sentences do not fit a column: "lab: reason" below the table. */
+static void print_sentence(const json_t *object, const char *key)
+{
+    char line[CELL_SIZE * 2];
+
+    if (!json_is_string(json_object_get(object, key)))
+        return;
+    snprintf(line, sizeof line, "%s: %s", text_of(object, "name"), text_of(object, key));
+    make_printable(line);
+    puts(line);
+}
+
 static void print_sentences(const json_t *list, const char *key)
 {
-    for (size_t i = 0; i < json_array_size(list); i++) {
-        const json_t *object = json_array_get(list, i);
-        char line[CELL_SIZE * 2];
-        if (!json_is_string(json_object_get(object, key)))
-            continue;
-        snprintf(line, sizeof line, "%s: %s", text_of(object, "name"), text_of(object, key));
-        make_printable(line);
-        puts(line);
-    }
+    for (size_t i = 0; i < json_array_size(list); i++)
+        print_sentence(json_array_get(list, i), key);
 }
 
 /* ---- networks ---- */
@@ -245,6 +249,7 @@ void cli_print_networks(const json_t *answer)
     }
     table_print(&table);
     print_sentences(list, "reason");
+    print_sentences(list, "warning");
 }
 
 /* Where a VM plugs in. */
@@ -261,6 +266,7 @@ void cli_print_network_made(const json_t *network, unsigned status)
 {
     printf("network %s %s\n", text_of(network, "name"), status == 201 ? "created" : "changed");
     print_sockets(json_object_get(network, "sockets"));
+    print_sentence(network, "warning");
 }
 
 void cli_print_health(const json_t *answer)
@@ -278,6 +284,7 @@ void cli_print_health(const json_t *answer)
     }
     table_print(&table);
     print_sentences(list, "reason");
+    print_sentences(list, "warning");
 }
 
 /* ---- ports ---- */
@@ -423,6 +430,7 @@ void cli_print_reload(const json_t *answer)
     }
     table_print(&table);
     print_sentences(list, "reason");
+    print_sentences(list, "warning");
     if (is_left)
         puts("\"vmswitch reload --restart\" restarts them; their VMs are cut off and connect again.");
 }

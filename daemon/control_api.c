@@ -100,6 +100,7 @@ static void fill_status(const struct managed *m, const struct query_result *resu
                                                  : UPLINK_NONE,
         .uplink_state = UPLINK_STARTING,
         .uplink_pid = m->up.pid,
+        .warning = control_warning(m),
         .needs_restart = m->pending ? m->pending->fields : NULL,
         .holders = m->up.has_holders ? &m->up.holders : NULL,
     };

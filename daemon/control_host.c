@@ -10,6 +10,7 @@
 
 #include "daemon/bridges.h"
 #include "daemon/dhcp_server.h"
+#include "daemon/interface_kind.h"
 #include "daemon/subnet_conflict.h"
 
 bool control_refuse_subnet(const struct network_spec *spec, const char *own, struct api_call *call)
@@ -43,6 +44,12 @@ static bool refuse_interface(const struct network_spec *spec, struct api_call *c
         strcmp(found->type, "tap") == 0)
         return false;
     snprintf(detail, sizeof(detail), "%s is not a bridge, its type is \"%s\"", spec->interface, found->type);
+    if (strcmp(found->type, "wifi") == 0) {
+        control_reply_problem(call, 422, detail, "/interface",
+                              "Wi-Fi can't be a port of a bridge: take a wired interface, or \"mode\": "
+                              "\"shared\" with forwards for what is to be reached");
+        return true;
+    }
     control_reply_problem(
         call, 422, detail, "/interface",
         "make a bridge (ip link add br0 type bridge), put the interface into it (ip link set eth0 "
@@ -61,4 +68,22 @@ bool control_refuse_host(const struct network_spec *spec, const char *own, struc
         return true;
     }
     return spec->ipv4.gateway && control_refuse_subnet(spec, own, call);
+}
+
+const char *control_warning(const struct managed *m)
+{
+    return m->is_on_wifi ? "its interface is Wi-Fi, and an access point carries frames of the Mac's own "
+                           "hardware address alone: guests "
+                           "that need one of their own get no address or lose it. Take a wired interface, or "
+                           "\"mode\": \"shared\" with "
+                           "forwards for what is to be reached"
+                         : NULL;
+}
+
+void control_look_at_interface(struct managed *m)
+{
+    m->is_on_wifi = m->uplink == WANT_VMNET && m->spec.mode == MODE_BRIDGED &&
+                    interface_kind(m->spec.interface) == INTERFACE_KIND_WIFI;
+    if (m->is_on_wifi)
+        log_warn("network %s: %s: %s", m->spec.name, m->spec.interface, control_warning(m));
 }

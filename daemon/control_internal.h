@@ -126,6 +126,7 @@ struct managed {
     struct pending *pending; /* or NULL */
     bool restart_at_once, delete_when_stopped;
     bool is_adopted; /* and not yet compared with what is wanted */
+    bool is_on_wifi; /* bridged to it, when it was started */
     uint64_t started_ms;
     struct uplink_retry retry;
     uv_timer_t restart_timer;
@@ -262,6 +263,11 @@ int control_check_bridge(const struct control *control, const struct network_spe
 bool control_refuse_host(const struct network_spec *spec, const char *own, struct api_call *call);
 /* The part of it about the subnet, for an uplink that makes its interface itself. */
 bool control_refuse_subnet(const struct network_spec *spec, const char *own, struct api_call *call);
+
+/* Looks whether the network is bridged to Wi-Fi by vmnet, and says so in the log. */
+void control_look_at_interface(struct managed *m);
+/* What is to be said to who looks at the network, or NULL. */
+const char *control_warning(const struct managed *m);
 
 /* control_uplinks.c */
 void uplink_wanted(struct managed *m);

@@ -559,6 +559,7 @@ void managed_start(struct managed *m)
         refuse_all(m, 422, error.rule);
         return;
     }
+    control_look_at_interface(m);
     m->phase = PHASE_STARTING;
     child_name(m, &start.child);
     managed_ref(m);
@@ -571,6 +572,7 @@ void managed_adopt(struct managed *m, struct orphan *orphan)
     struct spec_error error;
     /* If it cannot be served any more, that shows when it is asked to be so. */
     control_resolve_uplink(m->control, &m->spec, &m->uplink, &error);
+    control_look_at_interface(m);
     m->phase = PHASE_STARTING;
     log_info("network %s: adopted, pid %d", m->spec.name, (int)orphan->running.pid);
     if (take_channel(m, orphan->running.pid, &orphan->fd))

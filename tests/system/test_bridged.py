@@ -156,6 +156,30 @@ def test_the_interfaces_are_listed_with_type_and_addresses(make_daemon, bridge):
     assert "lo" not in listed
 
 
+def test_wifi_is_listed_as_such_and_refused_with_the_way_out(make_daemon, folder):
+    """No radio is here: vmswitchd sees a /sys/class/net in which one of a pair of interfaces has one."""
+    cable, radio = f"twc{os.getpid() % 10000}", f"twr{os.getpid() % 10000}"
+    (folder / "net" / cable).mkdir(parents=True)
+    (folder / "net" / radio / "phy80211").mkdir(parents=True)
+
+    def enter():
+        libc = ctypes.CDLL(None, use_errno=True)
+        assert libc.unshare(CLONE_NEWNS) == 0
+        assert libc.mount(b"none", b"/", None, 0x44000, None) == 0  # MS_REC | MS_PRIVATE
+        assert libc.mount(str(folder / "net").encode(), b"/sys/class/net", None, 0x1000, None) == 0  # MS_BIND
+
+    ip("link", "add", cable, "type", "veth", "peer", "name", radio)
+    try:
+        made = start(make_daemon(), [cable, radio], preexec=enter)
+        types = {one["name"]: one["type"] for one in made.ask("GET", "/v1/interfaces")["interfaces"]}
+        assert types[cable] == "veth" and types[radio] == "wifi"
+        answer = made.request("PUT", "/v1/networks/lan", {"mode": "bridged", "interface": radio})
+        assert answer.status == 422 and answer.json["field"] == "/interface" and 'its type is "wifi"' in answer.json["detail"]
+        assert "Wi-Fi can't be a port of a bridge" in answer.json["next_step"] and "shared" in answer.json["next_step"]
+    finally:
+        ip("link", "del", cable)
+
+
 def test_a_killed_daemon_leaves_no_port_on_the_bridge(make_daemon, bridge):
     ip("link", "add", "tv2", "type", "veth", "peer", "name", "tv3")
     ip("link", "set", "tv2", "master", bridge)
