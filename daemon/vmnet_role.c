@@ -23,6 +23,7 @@
 #include <string.h>
 
 #include "daemon/privileges.h"
+#include "daemon/subnet_conflict.h"
 #include "daemon/uplink_process.h"
 #include "daemon/vmnet_settings.h"
 #include "io/log.h"
@@ -114,12 +115,35 @@ static void tell_all(void *ctx)
 
 /* ---- the interface ---- */
 
+static void wait_and_retry(struct vmnet_role *role)
+{
+    role->retry_ms = role->process.now_ms + uplink_retry_next(&role->retry, 0);
+}
+
+/* What has the subnet may have come since the network was asked for, and a configuration's is not asked about
+ * before it starts. vmnet would take the addresses away from it. */
+static bool is_taken(const struct vmnet_settings *settings, char why[UPLINK_REASON_SIZE])
+{
+    char with[64];
+    if (!settings->gateway ||
+        subnet_conflict_find(settings->gateway, settings->netmask, "", with, sizeof(with)) == 0)
+        return false;
+    snprintf(why, UPLINK_REASON_SIZE, "its subnet overlaps %s: choose another ipv4.gateway", with);
+    return true;
+}
+
 static void open_uplink(struct vmnet_role *role)
 {
     struct vmnet_settings settings;
     char why[UPLINK_REASON_SIZE];
     role->retry_ms = 0;
     vmnet_settings_of(&role->spec, &settings);
+    if (is_taken(&settings, why)) {
+        set_state(role, UPLINK_STARTING, why);
+        report(role, true);
+        wait_and_retry(role);
+        return;
+    }
     if (role->asks_less)
         settings.wants_tso = settings.wants_checksum_offload = settings.wants_virtio_header = false;
     role->has_asked_offload =
@@ -128,7 +152,7 @@ static void open_uplink(struct vmnet_role *role)
     if (r == -EINVAL)
         set_state(role, UPLINK_FAILED, why);
     else if (r < 0)
-        role->retry_ms = role->process.now_ms + uplink_retry_next(&role->retry, 0);
+        wait_and_retry(role);
 }
 
 /* Root is needed no more: the interface has started, or never will. */
@@ -217,7 +241,7 @@ static void on_failed(struct vmnet_role *role)
     vmnet_uplink_destroy(role->uplink);
     role->uplink = NULL;
     if (may_pass)
-        role->retry_ms = role->process.now_ms + uplink_retry_next(&role->retry, 0);
+        wait_and_retry(role);
     else
         drop_privileges(role);
 }

@@ -573,7 +573,7 @@ static interface_ref fake_start_with_network(void *ref, xpc_object_t desc, dispa
     if (pthread_create(&thread, NULL, run_member, member) != 0)
         abort();
     pthread_detach(thread);
-    return fake_vmnet_start_on_network(desc, network->as.info.mtu, queue, handler);
+    return fake_vmnet_start_on_network(desc, &network->as.info, queue, handler);
 }
 
 /* ---- by name ---- */

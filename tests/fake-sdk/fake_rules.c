@@ -6,6 +6,7 @@
 
 #include "tests/fake-sdk/blocks.h"
 #include "tests/fake-sdk/fake_dispatch.h"
+#include "tests/fake-sdk/fake_panel.h"
 #include "tests/fake-sdk/fake_vmnet.h"
 #include "tests/fake-sdk/fake_vmnet_internal.h"
 
@@ -34,6 +35,7 @@ static vmnet_return_t put(const struct fake_rule *rule)
     if (find(rule->protocol, rule->external_port) >= 0 || n_rules == FAKE_RULES_MAX)
         return VMNET_FAILURE;
     rules[n_rules++] = *rule;
+    fake_panel()->counts.n_rules++;
     return VMNET_SUCCESS;
 }
 
@@ -44,6 +46,7 @@ static vmnet_return_t take(struct fake_rule *rule)
         return VMNET_FAILURE;
     *rule = rules[i];
     rules[i] = rules[--n_rules];
+    fake_panel()->counts.n_rules--;
     return VMNET_SUCCESS;
 }
 

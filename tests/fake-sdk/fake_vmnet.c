@@ -9,6 +9,7 @@
 #include "tests/fake-sdk/blocks.h"
 #include "tests/fake-sdk/fake_dispatch.h"
 #include "tests/fake-sdk/fake_network.h"
+#include "tests/fake-sdk/fake_panel.h"
 #include "tests/fake-sdk/fake_system.h"
 #include "tests/fake-sdk/fake_vmnet_internal.h"
 #include "tests/fake-sdk/fake_xpc.h"
@@ -47,6 +48,7 @@ extern const char *vmnet_enable_checksum_offload_key, *vmnet_enable_virtio_heade
 KEY(read_max_packets);
 KEY(write_max_packets);
 static const char network_mtu_key[] = "fake_network_mtu"; /* of a start on a network object */
+static const char network_shared_key[] = "fake_network_shared";
 KEY(enable_checksum_offload);
 KEY(enable_virtio_header);
 static const char estimated_key[] = "fake_estimated_packets_available";
@@ -74,8 +76,6 @@ struct vmnet_interface {
 /* All of it under the lock. */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
-static struct fake_script script;
-static struct fake_counts counts;
 static struct vmnet_interface *interfaces[INTERFACES_MAX];
 static unsigned n_interfaces;
 static struct ring to_guests, from_guests;
@@ -130,7 +130,7 @@ void fake_vmnet_misuse(const char *what)
 
 const struct fake_script *fake_vmnet_script(void)
 {
-    return &script;
+    return &fake_panel()->script;
 }
 
 vmnet_return_t fake_vmnet_rules_refusal(interface_ref interface)
@@ -146,7 +146,7 @@ vmnet_return_t fake_vmnet_rules_refusal(interface_ref interface)
 static void *find_key(const char *symbol)
 {
     pthread_mutex_lock(&lock);
-    const bool is_old = script.is_old || fake_system_version() < 1500;
+    const bool is_old = fake_panel()->script.is_old || fake_system_version() < 1500;
     void *rule_call = fake_rules_find(symbol);
     pthread_mutex_unlock(&lock);
     if (rule_call)
@@ -211,7 +211,7 @@ static void clear(struct ring *ring)
 
 static unsigned frame_max(bool has_tso)
 {
-    return script.frame_max ? script.frame_max : has_tso ? TSO_MAX : PLAIN_MAX;
+    return fake_panel()->script.frame_max ? fake_panel()->script.frame_max : has_tso ? TSO_MAX : PLAIN_MAX;
 }
 
 static unsigned packet_max(interface_ref interface)
@@ -221,14 +221,16 @@ static unsigned packet_max(interface_ref interface)
 
 static unsigned packets_max(void)
 {
-    return script.packets_max ? script.packets_max : script.is_old ? 200 : 256;
+    return fake_panel()->script.packets_max ? fake_panel()->script.packets_max
+           : fake_panel()->script.is_old    ? 200
+                                            : 256;
 }
 
 /* ---- events: locked ---- */
 
 static uint64_t estimate(void)
 {
-    switch (script.estimate) {
+    switch (fake_panel()->script.estimate) {
     case FAKE_ESTIMATE_ZERO:
         return 0;
     case FAKE_ESTIMATE_LOW:
@@ -246,7 +248,7 @@ static void fire(interface_ref interface)
     interface->is_due = false;
     vmnet_interface_event_callback_t callback = Block_copy(interface->callback);
     const uint64_t n = estimate();
-    counts.events++;
+    fake_panel()->counts.events++;
     dispatch_async(interface->event_queue, ^{
       xpc_object_t event = xpc_dictionary_create(NULL, NULL, 0);
       xpc_dictionary_set_uint64(event, estimated_key, n);
@@ -275,7 +277,8 @@ vmnet_return_t vmnet_interface_set_event_callback(interface_ref interface, inter
     if (!queue != !callback || mask != VMNET_INTERFACE_PACKETS_AVAILABLE)
         return VMNET_INVALID_ARGUMENT;
     pthread_mutex_lock(&lock);
-    vmnet_return_t status = script.events_status && callback ? script.events_status : VMNET_SUCCESS;
+    vmnet_return_t status =
+        fake_panel()->script.events_status && callback ? fake_panel()->script.events_status : VMNET_SUCCESS;
     if (!interface->is_up || interface->is_stopping)
         status = VMNET_SETUP_INCOMPLETE;
     if (status == VMNET_SUCCESS) {
@@ -290,11 +293,6 @@ vmnet_return_t vmnet_interface_set_event_callback(interface_ref interface, inter
 }
 
 /* ---- start: locked ---- */
-
-static bool is_nic(const char *name)
-{
-    return strcmp(name, "en0") == 0 || strcmp(name, "en7") == 0;
-}
 
 static bool has_offload(xpc_object_t desc)
 {
@@ -312,15 +310,15 @@ static bool is_valid(xpc_object_t desc)
                             fake_xpc_has(desc, vmnet_subnet_mask_key);
     const bool has_identifier = fake_xpc_has(desc, vmnet_network_identifier_key);
     if (has_offload(desc) &&
-        (script.has_no_offload || (fake_xpc_has(desc, vmnet_enable_checksum_offload_key) &&
-                                   fake_xpc_has(desc, vmnet_enable_virtio_header_key))))
+        (fake_panel()->script.has_no_offload || (fake_xpc_has(desc, vmnet_enable_checksum_offload_key) &&
+                                                 fake_xpc_has(desc, vmnet_enable_virtio_header_key))))
         return false;
     if (fake_xpc_has(desc, network_mtu_key)) /* addresses, mode and MTU are the network's */
         return mode == 0 && n_addresses == 0 && !nic && !has_identifier && !fake_xpc_has(desc, vmnet_mtu_key);
     if (mode < VMNET_HOST_MODE || mode > VMNET_BRIDGED_MODE || (n_addresses != 0 && n_addresses != 3))
         return false;
     if (mode == VMNET_BRIDGED_MODE)
-        return nic && is_nic(nic) && n_addresses == 0 && !fake_xpc_has(desc, vmnet_mtu_key) &&
+        return nic && fake_interfaces_have(nic) && n_addresses == 0 && !fake_xpc_has(desc, vmnet_mtu_key) &&
                !fake_xpc_has(desc, vmnet_enable_isolation_key) && !has_identifier;
     if (nic || (has_identifier && (mode != VMNET_HOST_MODE || n_addresses != 0)))
         return false;
@@ -350,7 +348,7 @@ static xpc_object_t make_param(xpc_object_t desc)
     xpc_dictionary_set_uint64(param, vmnet_mtu_key, mtu ? mtu : 1500);
     xpc_dictionary_set_uint64(param, vmnet_max_packet_size_key,
                               frame_max(fake_xpc_has(desc, vmnet_enable_tso_key)));
-    if (!script.is_old) {
+    if (!fake_panel()->script.is_old) {
         xpc_dictionary_set_uint64(param, vmnet_read_max_packets_key, packets_max());
         xpc_dictionary_set_uint64(param, vmnet_write_max_packets_key, packets_max());
     }
@@ -367,10 +365,11 @@ static xpc_object_t make_param(xpc_object_t desc)
 static void answer(dispatch_queue_t queue, vmnet_start_interface_completion_handler_t handler,
                    interface_ref interface, vmnet_return_t status, xpc_object_t param)
 {
-    dispatch_async(queue, ^{
+    const int64_t delay_ms = fake_panel()->script.start_delay_ms;
+    dispatch_block_t tell = ^{
       pthread_mutex_lock(&lock);
       interface->is_up = status == VMNET_SUCCESS;
-      counts.n_running += interface->is_up;
+      fake_panel()->counts.n_running += interface->is_up;
       fake_running *told = param && interface->is_up ? running : NULL;
       pthread_mutex_unlock(&lock);
       if (told)
@@ -380,7 +379,11 @@ static void answer(dispatch_queue_t queue, vmnet_start_interface_completion_hand
           xpc_release(param);
       Block_release(handler);
       dispatch_release(queue);
-    });
+    };
+    if (delay_ms)
+        dispatch_after(dispatch_time(DISPATCH_TIME_NOW, delay_ms * (int64_t)NSEC_PER_MSEC), queue, tell);
+    else
+        dispatch_async(queue, tell);
 }
 
 static void keep_desc(xpc_object_t desc)
@@ -392,9 +395,9 @@ static void keep_desc(xpc_object_t desc)
 
 static enum fake_start next_start(void)
 {
-    enum fake_start start = script.start;
-    if (script.n_bad_starts > 0 && --script.n_bad_starts == 0)
-        script.start = FAKE_START_SUCCEEDS;
+    enum fake_start start = fake_panel()->script.start;
+    if (fake_panel()->script.n_bad_starts > 0 && --fake_panel()->script.n_bad_starts == 0)
+        fake_panel()->script.start = FAKE_START_SUCCEEDS;
     return start;
 }
 
@@ -418,11 +421,16 @@ static interface_ref begin(xpc_object_t desc, dispatch_queue_t queue,
     if (!interface || n_interfaces == INTERFACES_MAX)
         abort();
     interfaces[n_interfaces++] = interface;
-    interface->is_shared = xpc_dictionary_get_uint64(desc, vmnet_operation_mode_key) == VMNET_SHARED_MODE;
+    interface->is_shared = xpc_dictionary_get_uint64(desc, vmnet_operation_mode_key) == VMNET_SHARED_MODE ||
+                           xpc_dictionary_get_bool(desc, network_shared_key);
     interface->has_tso = fake_xpc_has(desc, vmnet_enable_tso_key);
     interface->header_len = fake_xpc_has(desc, vmnet_enable_virtio_header_key) ? HEADER : 0;
     const enum fake_start start = next_start();
     dispatch_retain(queue);
+    if (fake_panel()->script.gone) {
+        answer(queue, handler, interface, fake_panel()->script.gone, NULL);
+        return interface;
+    }
     switch (start) {
     case FAKE_START_NULL:
     case FAKE_START_NEVER:
@@ -431,7 +439,7 @@ static interface_ref begin(xpc_object_t desc, dispatch_queue_t queue,
         return start == FAKE_START_NULL ? NULL : interface;
     case FAKE_START_FAILS:
     case FAKE_START_NULL_SAYS:
-        answer(queue, handler, interface, script.start_status, NULL);
+        answer(queue, handler, interface, fake_panel()->script.start_status, NULL);
         return start == FAKE_START_FAILS ? interface : NULL;
     default:
         break;
@@ -445,7 +453,8 @@ static interface_ref begin(xpc_object_t desc, dispatch_queue_t queue,
     return interface;
 }
 
-interface_ref fake_vmnet_start_on_network(xpc_object_t desc, uint32_t mtu, dispatch_queue_t queue,
+interface_ref fake_vmnet_start_on_network(xpc_object_t desc, const struct fake_network_info *network,
+                                          dispatch_queue_t queue,
                                           vmnet_start_interface_completion_handler_t handler)
 {
     xpc_object_t all = xpc_dictionary_create(NULL, NULL, 0);
@@ -453,7 +462,8 @@ interface_ref fake_vmnet_start_on_network(xpc_object_t desc, uint32_t mtu, dispa
       xpc_dictionary_set_value(all, key, value);
       return true;
     });
-    xpc_dictionary_set_uint64(all, network_mtu_key, mtu);
+    xpc_dictionary_set_uint64(all, network_mtu_key, network->mtu);
+    xpc_dictionary_set_bool(all, network_shared_key, network->mode == VMNET_SHARED_MODE);
     interface_ref interface = vmnet_start_interface(all, queue, handler);
     xpc_release(all);
     return interface;
@@ -464,10 +474,11 @@ interface_ref vmnet_start_interface(xpc_object_t desc, dispatch_queue_t queue,
 {
     must_be_on_a_queue("vmnet_start_interface on the loop");
     pthread_mutex_lock(&lock);
-    counts.starts++;
+    fake_panel()->counts.starts++;
     keep_desc(desc);
     interface_ref interface = begin(desc, queue, Block_copy(handler));
     pthread_mutex_unlock(&lock);
+    fake_watch_panel();
     return interface;
 }
 
@@ -493,8 +504,8 @@ static void answer_stop(dispatch_queue_t queue, vmnet_interface_completion_handl
     dispatch_async(queue, ^{
       pthread_mutex_lock(&lock);
       interface->is_stopped = true;
-      counts.n_running--;
-      counts.stops++;
+      fake_panel()->counts.n_running--;
+      fake_panel()->counts.stops++;
       Block_release(interface->callback);
       interface->callback = NULL;
       fake_stopped *told = stopped;
@@ -519,14 +530,14 @@ vmnet_return_t vmnet_stop_interface(interface_ref interface, dispatch_queue_t qu
         misuse("stopped twice");
     if (!interface->is_up)
         misuse("stopped before it was up");
-    if (script.stop == FAKE_STOP_FAILS)
+    if (fake_panel()->script.stop == FAKE_STOP_FAILS)
         status = VMNET_FAILURE;
     else
         interface->is_stopping = true;
-    if (script.stop == FAKE_STOP_SUCCEEDS) {
+    if (fake_panel()->script.stop == FAKE_STOP_SUCCEEDS) {
         dispatch_retain(queue);
         answer_stop(queue, Block_copy(handler), interface);
-    } else if (script.stop == FAKE_STOP_NEVER) {
+    } else if (fake_panel()->script.stop == FAKE_STOP_NEVER) {
         dispatch_retain(queue);
         late_stop.queue = queue;
         late_stop.handler = Block_copy(handler);
@@ -553,8 +564,8 @@ static vmnet_return_t check_call(interface_ref interface, int n)
         return VMNET_SETUP_INCOMPLETE;
     if (interface->is_stopping)
         misuse("read or written after it was stopped");
-    if (lost)
-        return lost;
+    if (lost || fake_panel()->script.gone)
+        return lost ? lost : fake_panel()->script.gone;
     if (n <= 0)
         return VMNET_INVALID_ARGUMENT;
     return (unsigned)n > packets_max() ? VMNET_TOO_MANY_PACKETS : VMNET_SUCCESS;
@@ -576,15 +587,17 @@ static vmnet_return_t read_all(interface_ref interface, struct vmpktdesc *packet
     for (; i < *n && to_guests.n > 0; i++)
         packets[i].vm_pkt_size =
             pop(&to_guests, packets[i].vm_pkt_iov->iov_base, packets[i].vm_pkt_iov->iov_len);
+    for (int k = 0; k < i && fake_panel()->script.n_lies > 0; k++, fake_panel()->script.n_lies--)
+        packets[k].vm_pkt_size = packets[k].vm_pkt_iov->iov_len + 1;
     *n = i;
-    counts.empty_reads += i == 0;
+    fake_panel()->counts.empty_reads += i == 0;
     return VMNET_SUCCESS;
 }
 
 vmnet_return_t vmnet_read(interface_ref interface, struct vmpktdesc *packets, int *pktcnt)
 {
     pthread_mutex_lock(&lock);
-    counts.reads++;
+    fake_panel()->counts.reads++;
     vmnet_return_t status = check_call(interface, *pktcnt);
     if (status == VMNET_SUCCESS)
         status = read_all(interface, packets, pktcnt);
@@ -618,8 +631,8 @@ static vmnet_return_t check_packet(interface_ref interface, const struct vmpktde
         return VMNET_PACKET_TOO_BIG;
     if (header_len && !header_is_true(bytes, packet->vm_pkt_size - header_len, interface->has_tso))
         return VMNET_INVALID_ARGUMENT;
-    if (script.refusal && bytes[header_len + 12] == 0xBA && bytes[header_len + 13] == 0xD0)
-        return script.refusal;
+    if (fake_panel()->script.refusal && bytes[header_len + 12] == 0xBA && bytes[header_len + 13] == 0xD0)
+        return fake_panel()->script.refusal;
     return VMNET_SUCCESS;
 }
 
@@ -634,9 +647,9 @@ static vmnet_return_t check_write(interface_ref interface, const struct vmpktdes
     }
     if (bytes > CALL_BYTES)
         return VMNET_TOO_MANY_PACKETS;
-    if (script.n_full == 0)
+    if (fake_panel()->script.n_full == 0)
         return VMNET_SUCCESS;
-    script.n_full--;
+    fake_panel()->script.n_full--;
     return VMNET_BUFFER_EXHAUSTED;
 }
 
@@ -644,16 +657,16 @@ vmnet_return_t vmnet_write(interface_ref interface, struct vmpktdesc *packets, i
 {
     int n = *pktcnt;
     pthread_mutex_lock(&lock);
-    counts.writes++;
+    fake_panel()->counts.writes++;
     vmnet_return_t status = check_call(interface, n);
     if (status == VMNET_SUCCESS)
         status = check_write(interface, packets, n);
-    if (status == VMNET_SUCCESS && script.partial && (unsigned)n > script.partial)
-        n = (int)script.partial;
+    if (status == VMNET_SUCCESS && fake_panel()->script.partial && (unsigned)n > fake_panel()->script.partial)
+        n = (int)fake_panel()->script.partial;
     if (status != VMNET_SUCCESS)
         n = 0;
-    if ((unsigned)n > counts.batch_max)
-        counts.batch_max = (unsigned)n;
+    if ((unsigned)n > fake_panel()->counts.batch_max)
+        fake_panel()->counts.batch_max = (unsigned)n;
     fake_host *to = host;
     for (int i = 0; i < n && !to; i++)
         push(&from_guests, packets[i].vm_pkt_iov->iov_base, packets[i].vm_pkt_size);
@@ -662,14 +675,6 @@ vmnet_return_t vmnet_write(interface_ref interface, struct vmpktdesc *packets, i
         to(host_ctx, packets[i].vm_pkt_iov->iov_base, packets[i].vm_pkt_size);
     *pktcnt = n;
     return status;
-}
-
-xpc_object_t vmnet_copy_shared_interface_list(void)
-{
-    xpc_object_t list = xpc_array_create(NULL, 0);
-    xpc_array_set_string(list, XPC_ARRAY_APPEND, "en0");
-    xpc_array_set_string(list, XPC_ARRAY_APPEND, "en7");
-    return list;
 }
 
 /* ---- what a test does ---- */
@@ -690,22 +695,22 @@ void fake_vmnet_reset(const struct fake_script *new_script)
     last_desc = NULL;
     lost = 0;
     host = NULL;
-    counts = (struct fake_counts){.starts = 0};
-    script = new_script ? *new_script : (struct fake_script){.start = FAKE_START_SUCCEEDS};
+    fake_panel()->counts = (struct fake_counts){.starts = 0};
+    fake_panel()->script = new_script ? *new_script : (struct fake_script){.start = FAKE_START_SUCCEEDS};
     pthread_mutex_unlock(&lock);
 }
 
 void fake_vmnet_change(const struct fake_script *new_script)
 {
     pthread_mutex_lock(&lock);
-    script = *new_script;
+    fake_panel()->script = *new_script;
     pthread_mutex_unlock(&lock);
 }
 
 struct fake_counts fake_vmnet_counts(void)
 {
     pthread_mutex_lock(&lock);
-    struct fake_counts copy = counts;
+    struct fake_counts copy = fake_panel()->counts;
     pthread_mutex_unlock(&lock);
     return copy;
 }
@@ -714,7 +719,7 @@ void fake_vmnet_inject(const uint8_t *frame, size_t len)
 {
     pthread_mutex_lock(&lock);
     if (!push(&to_guests, frame, len))
-        counts.kernel_drops++;
+        fake_panel()->counts.kernel_drops++;
     fire_all();
     pthread_mutex_unlock(&lock);
 }
@@ -730,6 +735,13 @@ void fake_vmnet_lose(vmnet_return_t status)
 {
     pthread_mutex_lock(&lock);
     lost = status;
+    pthread_mutex_unlock(&lock);
+    fake_vmnet_notice();
+}
+
+void fake_vmnet_notice(void)
+{
+    pthread_mutex_lock(&lock);
     for (unsigned i = 0; i < n_interfaces; i++)
         interfaces[i]->is_due = interfaces[i]->event_is_out;
     fire_all();

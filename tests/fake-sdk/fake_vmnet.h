@@ -46,10 +46,16 @@ struct fake_script {
     bool has_no_offload;  /* a start that asks for any is an invalid argument */
     enum fake_estimate estimate;
     enum fake_stop stop;
-    unsigned n_full;             /* so many writes find no room */
-    unsigned partial;            /* a write takes so many at most; 0: all */
-    bool rules_ipv4_only;        /* before macOS 12: the calls for any address are not there */
-    bool rules_never;            /* rules are not answered until fake_vmnet_answer_rule() */
+    unsigned start_delay_ms; /* until its handler is called */
+    vmnet_return_t gone;     /* 0: not; else every read, write and start fails with it: the Mac sleeps */
+    bool is_unplugged;       /* en7 */
+    unsigned n_spurious;     /* events with nothing behind them: one each time this changes */
+    unsigned n_runts;        /* so many packets of 13 bytes come; 0 again when they have */
+    unsigned n_lies;         /* so many packets say that they are longer than the room they were read into */
+    unsigned n_full;         /* so many writes find no room */
+    unsigned partial;        /* a write takes so many at most; 0: all */
+    bool rules_ipv4_only;    /* before macOS 12: the calls for any address are not there */
+    bool rules_never;        /* rules are not answered until fake_vmnet_answer_rule() */
     vmnet_return_t rule_refusal; /* 0: none; else the answer to adding one for external port 99 */
     vmnet_return_t refusal;      /* 0: none; else the answer to a write with a frame of EtherType 0xBAD0 */
 };
@@ -66,6 +72,7 @@ struct fake_counts {
     int n_running; /* interfaces */
     unsigned kernel_drops;
     unsigned batch_max; /* the most frames that one write had */
+    int n_rules;        /* forwards that are there */
 };
 
 /* A fresh one, without interfaces or frames; nothing may run. */
@@ -99,9 +106,10 @@ bool fake_vmnet_has_tso(void);
 typedef void fake_running(xpc_object_t param);
 void fake_vmnet_on_running(fake_running *on_running);
 
-/* fake_network.c: as vmnet_start_interface(), on a network with that MTU; and what the next stop is told to.
- */
-interface_ref fake_vmnet_start_on_network(xpc_object_t desc, uint32_t mtu, dispatch_queue_t queue,
+/* fake_network.c: as vmnet_start_interface(), on that network; and what the next stop is told to. */
+struct fake_network_info;
+interface_ref fake_vmnet_start_on_network(xpc_object_t desc, const struct fake_network_info *network,
+                                          dispatch_queue_t queue,
                                           vmnet_start_interface_completion_handler_t handler);
 typedef void fake_stopped(void *ctx);
 void fake_vmnet_on_stop(fake_stopped *on_stopped, void *ctx);

@@ -12,6 +12,7 @@ import time
 import pytest
 
 from broker import CREATE_FAILURE, INTERNAL, INVALID_REQUEST, NOT_ALLOWED, NOT_FOUND, create, make_mac, make_pair, needs_double, pretended
+from fake_mac import Panel
 from guest import Guest, on_stream
 from switchd import BIN, EXIT_S, IS_SANITIZED, wait_for
 from vm import BROADCAST, StreamVm, frame, mac, raw
@@ -327,6 +328,31 @@ def test_a_broker_that_crashes_is_asked_again_under_the_same_ports(make_pair):
         said = frame(BROADCAST, vm.address, b"still here")
         vm.send(said)
         assert native.ask("receive")["frame"] == said.hex()
+
+
+def test_forwards_of_a_network_object_change_while_others_hold_it(make_daemon, make_mac):
+    """By the calls for what runs: the network, which a native VM may hold, stays as it was made."""
+    daemon = make_daemon()
+    panel = Panel(daemon.folder / "panel")
+    one = make_mac("26.2", daemon.folder)
+    (daemon.folder / "conf").write_text('{"networks": []}')
+    daemon.start("--config", str(daemon.folder / "conf"), env={"FAKE_MACOS_VERSION": "26.2", **panel.environment()})
+    one.start(runtime=daemon.runtime)
+    spec = {"mode": "shared", "uplink": "vmnet", "ipv4": {"gateway": "192.168.105.1"}, "sockets": {"mode": "0666"}}
+
+    def put(*ports):
+        daemon.ask("PUT", "/v1/networks/v", {**spec, "forwards": [{"proto": "tcp", "host": f"0.0.0.0:{port}", "guest": "192.168.105.5:80"} for port in ports]})
+        wait_for(lambda: panel.counts.n_rules == len(ports), 5, f"{len(ports)} forwards; there are {panel.counts.n_rules}")
+        daemon.wait_up("v")
+
+    put(8080)
+    first = daemon.children()["vmnet v"]
+    put(8081, 8082)
+    put()
+    panel.set(rule_refusal=1001)
+    daemon.ask("PUT", "/v1/networks/v", {**spec, "forwards": [{"proto": "tcp", "host": "0.0.0.0:99", "guest": "192.168.105.5:80"}]})
+    wait_for(lambda: "forward tcp port 99" in (daemon.health("v")["reason"] or ""), 5, "the reason")
+    assert daemon.children()["vmnet v"] == first and one.log().count("network v: made") == 1
 
 
 def test_on_26_0_our_own_processes_are_no_strangers(make_pair):

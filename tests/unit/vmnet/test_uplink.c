@@ -38,6 +38,37 @@ static struct rig rig;
 
 static const struct vmnet_settings shared_settings = {.mode = VMNET_MODE_SHARED, .has_dhcp = true};
 
+/* Linked with --wrap: what this thread asks for while it counts. */
+static _Thread_local struct {
+    bool is_on;
+    unsigned n;
+} allocations;
+
+void *__real_malloc(size_t size);
+void *__real_calloc(size_t n, size_t size);
+void *__real_realloc(void *old, size_t size);
+void *__wrap_malloc(size_t size);
+void *__wrap_calloc(size_t n, size_t size);
+void *__wrap_realloc(void *old, size_t size);
+
+void *__wrap_malloc(size_t size)
+{
+    allocations.n += allocations.is_on;
+    return __real_malloc(size);
+}
+
+void *__wrap_calloc(size_t n, size_t size)
+{
+    allocations.n += allocations.is_on;
+    return __real_calloc(n, size);
+}
+
+void *__wrap_realloc(void *old, size_t size)
+{
+    allocations.n += allocations.is_on;
+    return __real_realloc(old, size);
+}
+
 static uint64_t now_ms(void)
 {
     struct timespec now;
@@ -820,6 +851,34 @@ static void a_write_is_split_where_the_limit_is_lower_than_it_said(void **state)
     expect_sent(100, UINT32_MAX);
 }
 
+static void swallow(void *ctx, const uint8_t *frame, size_t len)
+{
+    (void)frame;
+    (void)len;
+    ++*(unsigned *)ctx;
+}
+
+static void frames_pass_both_ways_without_an_allocation(void **state)
+{
+    (void)state;
+    unsigned n_swallowed = 0;
+    open_up();
+    fake_vmnet_set_host(swallow, &n_swallowed); /* the double itself would allocate for what it keeps */
+    for (unsigned i = 0; i < 5; i++) {
+        inject(i * 1000, 1000);
+        allocations.is_on = true;
+        for (uint64_t end = now_ms() + PATIENCE_MS; rig.n_got < 1000 * (i + 1) && now_ms() < end;)
+            turn();
+        send_frames(1000);
+        turn();
+        allocations.is_on = false;
+    }
+    assert_int_equal(rig.n_got, 5000);
+    assert_int_equal(n_swallowed, 5000);
+    assert_int_equal(allocations.n, 0);
+    assert_int_equal(counters()->drop_full + counters()->drop_refused, 0);
+}
+
 /* ---- forwards ---- */
 
 static void forward(uint16_t host_port, uint16_t guest_port)
@@ -1003,6 +1062,7 @@ int main(void)
         TEST(frames_of_64_kib_are_read_and_written_as_the_call_takes_them),
         TEST(a_header_that_lies_costs_its_frame_alone),
         TEST(a_start_that_offload_fails_says_that_less_may_do),
+        TEST(frames_pass_both_ways_without_an_allocation),
         TEST(forwards_come_change_and_go_while_it_runs),
         TEST(a_forward_that_fails_is_named_and_tried_again),
         TEST(a_forward_that_vmnet_never_answers_has_failed_and_holds_up_nothing),
