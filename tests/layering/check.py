@@ -27,6 +27,11 @@ PURE_FORBIDDEN = re.compile(r"\b(malloc|calloc|realloc|free|time|clock_gettime|r
 PURE_ALLOCATORS = {"create", "destroy", "init", "deinit"}  # of functions: memory is taken there and nowhere else
 PLATFORM = re.compile(r"^\s*#\s*(?:if|ifdef|ifndef|elif)\b.*\b(__linux__|__APPLE__|__FreeBSD__|_WIN32|__MACH__|TARGET_OS_\w+)\b")
 PLATFORM_FILES = ("_linux", "_darwin", "_posix", "_none")
+# One loop, one thread for each process: where another thread's words reach it is one file each.
+THREADS = re.compile(r"\b(pthread_\w+|uv_async_\w+|uv_queue_work|uv_thread_\w+)\s*\(|\batomic_")
+CROSSINGS = {"io/vmnet_crossing_darwin.c",  # vmnet's queues and the uplink's loop
+             "daemon/broker_darwin.c",      # the broker's one queue and its signals
+             "daemon/control_interfaces.c"}  # a question that may block, on libuv's pool
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
 
 
@@ -77,6 +82,8 @@ def check(path):
                 includes.append(match[2])
             if problem := check_include(path, layer, *match.groups()):
                 yield number, problem
+        if (match := THREADS.search(line)) and str(path.relative_to(ROOT)) not in CROSSINGS:
+            yield number, f"{match[0].rstrip('(')}: threads meet in {', '.join(sorted(CROSSINGS))} alone"
         if PLATFORM.match(line) and not path.stem.endswith(PLATFORM_FILES):
             yield number, f"platform #ifdefs belong into files ending in {', '.join(PLATFORM_FILES)}"
     if problem := check_own_header(path, includes):

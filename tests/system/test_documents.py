@@ -60,12 +60,25 @@ def test_files_that_are_named_are_there(name):
         assert is_there or "_X." in path, f"{name} names {path}"
 
 
+def python_tests():
+    return list((ROOT / "tests").rglob("test_*.py"))
+
+
+def test_functions():
+    """Of pytest and of cmocka."""
+    found = {function for path in python_tests() for function in re.findall(r"^def (test_\w+)", path.read_text(), re.M)}
+    return found | {function for path in (ROOT / "tests/unit").rglob("test_*.c")
+                    for function in re.findall(r"^static void (\w+)\(void \*\*state\)", path.read_text(), re.M)}
+
+
+test_functions.__test__ = False
+
+
 @pytest.mark.parametrize("name", documents())
 def test_tests_that_are_named_are_there(name):
     """`test_links.py` is one of tests/, `test_row1_*` are functions of one, `test_spec` is a program of tests/unit."""
-    python = list((ROOT / "tests").rglob("test_*.py"))
-    functions = {function for path in python for function in re.findall(r"^def (test_\w+)", path.read_text(), re.M)}
-    functions |= {path.stem for path in (ROOT / "tests/unit").rglob("test_*.c")}
+    python = python_tests()
+    functions = test_functions() | {path.stem for path in (ROOT / "tests/unit").rglob("test_*.c")}
     for word, end in re.findall(r"`(test_\w+)(\.py|\*)?`", (ROOT / name).read_text()):
         if end == ".py":
             assert word in {path.stem for path in python}, f"{name} names {word}.py"
@@ -123,3 +136,60 @@ def test_mandoc_has_no_warning(name):
     """As macOS, the BSDs and Alpine show it."""
     done = subprocess.run(["mandoc", "-T", "lint", "-W", "warning", str(ROOT / "etc" / name)], capture_output=True, text=True, timeout=60, check=False)
     assert done.stdout == "" and done.returncode == 0, done.stdout
+
+
+# ---- vmnet's tables ----
+
+def rows(name, column):
+    """The cells of each row of the tables whose last column is called so."""
+    found, is_inside = [], False
+    for line in (ROOT / name).read_text().splitlines():
+        cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+        if cells and cells[-1] == column:
+            is_inside = True
+        elif cells and is_inside and not set(line) <= set("|-"):
+            found.append(cells)
+        elif not cells:
+            is_inside = False
+    return found
+
+
+@pytest.mark.parametrize("name", ["docs/macos.md", "docs/vmnet.md"])
+def test_each_row_about_vmnet_names_tests_that_are_there(name):
+    functions, found = test_functions(), rows(name, "test")
+    assert len(found) > 20
+    for cells in found:
+        named = re.findall(r"`(\w+)`", cells[-1])
+        assert named or cells[-1].startswith(("the same", "every test")), f"{name}: {cells[0]} has no test"
+        for one in named:
+            assert one in functions, f"{name}: {cells[0]}: there is no test {one}"
+
+
+def vmnets_names():
+    """What the sources use of vmnet: declared for them, or looked up by name."""
+    declarations = (ROOT / "tests/fake-sdk/frameworks/vmnet/vmnet.h").read_text()
+    names = set(re.findall(r"\b(vmnet_\w+_key);", declarations)) | set(re.findall(r"^\w+ (vmnet_\w+)\(", declarations, re.M))
+    for path in (ROOT / "io").glob("*_darwin.c"):
+        text = path.read_text()
+        names |= set(re.findall(r'"(vmnet_[a-z]\w*[a-z])"', text))
+        names |= {"vmnet_network_configuration_" + end for end in re.findall(r'{CONFIGURATION "(\w+)"', text)}
+    return names
+
+
+def test_every_key_and_function_of_vmnet_is_in_the_table():
+    table = {cells[0].strip("`"): cells for cells in rows("docs/macos.md", "test") if cells[0].startswith("`vmnet_")}
+    used = {name for name, cells in table.items() if "not used" not in cells[2]}
+    assert used == vmnets_names()
+    assert all(re.match(r"1[01]|12|15|26", cells[1]) for cells in table.values())
+    assert len(table) - len(used) == 7  # the deprecated length, the guest's MAC, the estimate, and what asks which forwards there are
+
+
+def test_what_only_a_mac_can_tell_has_a_check_each():
+    text = (ROOT / "docs/macos.md").read_text().split("## What only a Mac can tell")[1].split("### Compiled only")[0]
+    found = [line for line in text.splitlines() if line.startswith("| ") and "| open |" not in line]
+    assert len(found) > 15
+    assert all(len(re.split(r"(?<!\\)\|", line)) == 4 and re.split(r"(?<!\\)\|", line)[2].strip() for line in found)
+    smoke = (ROOT / "tests/macos/smoke.sh").read_text()
+    named = {name for line in found for name in re.findall(r"`([a-z]+(?:-[a-z]+)+)`", line)}
+    for name in named:
+        assert re.search(rf"\b{name}\b", smoke) or any(name == f"vmnet-{mode}{end}" for mode in ("shared", "host") for end in ("", "-dhcp")), name
