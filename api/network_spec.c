@@ -125,6 +125,11 @@ void network_spec_init(struct network_spec *spec, const char *name, enum network
     spec->ipv4.dhcp = mode == MODE_SHARED;
 }
 
+bool network_spec_wants_nat(const struct network_spec *spec, enum network_uplink uplink)
+{
+    return uplink == WANT_TAP && (spec->mode == MODE_SHARED || (spec->mode == MODE_HOST && spec->ipv4.dhcp));
+}
+
 int spec_refuse(struct spec_error *error, const char *field, const char *format, ...)
 {
     va_list args;
@@ -164,8 +169,6 @@ static int check_uplink(const struct network_spec *spec, struct spec_error *erro
 static int check_ipv4(const struct network_spec *spec, struct spec_error *error)
 {
     uint32_t hosts = ~spec->ipv4.netmask, gateway = spec->ipv4.gateway, end = spec->ipv4.dhcp_end;
-    bool is_tap =
-        spec->uplink == WANT_TAP || (spec->uplink == WANT_AUTO && offer_refusal_of_uplink(WANT_VMNET));
 
     if (!gateway) {
         /* vmnet has addresses of its own choice. */
@@ -186,10 +189,6 @@ static int check_ipv4(const struct network_spec *spec, struct spec_error *error)
         return spec_refuse(error, "/ipv4/dhcp",
                            "must not be true when \"mode\" is \"%s\": nothing there serves DHCP",
                            network_mode_name(spec->mode));
-    if (spec->ipv4.dhcp && spec->mode == MODE_HOST && is_tap)
-        return spec_refuse(error, "/ipv4/dhcp",
-                           "must not be true with the uplink \"tap\" for now: nothing there serves "
-                           "DHCP");
     return 0;
 }
 

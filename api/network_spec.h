@@ -120,6 +120,10 @@ bool port_spec_is_same(const struct port_spec *a, const struct port_spec *b);
 /* True if everything in "vmnet" is as network_spec_init() has it. */
 bool network_vmnet_is_default(const struct network_vmnet *vmnet);
 
+/* True if a network with this uplink ('auto' resolved) has a process nat beside its TAP: for NAT, DHCP and
+ * DNS in mode shared, for DHCP and the names of its guests in mode host. */
+bool network_spec_wants_nat(const struct network_spec *spec, enum network_uplink uplink);
+
 /* Defaults of a network called 'name'; mode internal, see api/spec_json.c for the defaults of each mode. */
 void network_spec_init(struct network_spec *spec, const char *name, enum network_mode mode);
 

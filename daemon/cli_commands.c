@@ -217,6 +217,7 @@ static const struct cli_option create_options[] = {
     {"gateway", "ADDRESS", "the host's address on the network"},
     {"netmask", "MASK", "its netmask; 255.255.255.0 by default"},
     {"dhcp-end", "ADDRESS", "the last address that guests get"},
+    {"dhcp", NULL, "guests get addresses, in mode host, too"},
     {"no-dhcp", NULL, "guests get no address"},
     {"group", "GROUP", "who may use the sockets beside their owner"},
     {"socket-mode", "MODE", "the permissions of the sockets, such as 0660"},

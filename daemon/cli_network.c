@@ -119,10 +119,12 @@ static json_t *read_body(const char *file)
 static int set_addresses(const struct cli *cli, json_t *body)
 {
     bool has_ipv4 = cli_value(cli, "gateway") || cli_value(cli, "netmask") || cli_value(cli, "dhcp-end") ||
-                    cli_value(cli, "no-dhcp");
+                    cli_value(cli, "dhcp") || cli_value(cli, "no-dhcp");
     json_t *ipv4 = has_ipv4 ? object_in(body, "ipv4") : NULL;
     int r = CLI_OK;
 
+    if (cli_value(cli, "dhcp") && cli_value(cli, "no-dhcp"))
+        return cli_usage("--dhcp and --no-dhcp: one of them");
     if (has_ipv4 && !ipv4)
         return cli_usage("\"ipv4\" of the body must be an object");
     r = set_text(cli, "gateway", ipv4, "gateway");
@@ -132,6 +134,8 @@ static int set_addresses(const struct cli *cli, json_t *body)
         r = set_text(cli, "dhcp-end", ipv4, "dhcp_end");
     if (r == CLI_OK)
         set_flag(cli, "no-dhcp", ipv4, "dhcp", false);
+    if (r == CLI_OK)
+        set_flag(cli, "dhcp", ipv4, "dhcp", true);
     return r;
 }
 

@@ -274,6 +274,18 @@ static void send_bridges(struct control *control)
     channel_uv_send(control->monitor, MSG_BRIDGES, 0, &control->bridges, sizeof(control->bridges), -1);
 }
 
+/* What DHCP servers remember of others is of no use any more. */
+static void send_networks(const struct control *control)
+{
+    struct network_names names = {.n = 0};
+    for (const struct managed *m = control->networks; m; m = m->next) {
+        if (names.n == NETWORKS_MAX)
+            return; /* more than can run: nothing is thrown away */
+        memcpy(names.names[names.n++], m->spec.name, NETWORK_NAME_SIZE);
+    }
+    channel_uv_send(control->monitor, MSG_NETWORKS, 0, &names, sizeof(names), -1);
+}
+
 static void on_renewal(uv_timer_t *timer)
 {
     end(timer->data, EXIT_OK);
@@ -302,6 +314,7 @@ static void begin(struct control *control)
         end(control, EXIT_FAILED);
         return;
     }
+    send_networks(control);
     for (struct managed *m = control->networks; m; m = m->next)
         start_or_adopt(control, m);
     stop_orphans(control);

@@ -61,10 +61,12 @@ bool control_refuse_host(const struct network_spec *spec, const char *own, struc
 {
     if (spec->mode == MODE_BRIDGED)
         return refuse_interface(spec, call);
-    if (spec->mode == MODE_SHARED && !dhcp_server_program()) {
-        control_reply_problem(
-            call, 422, "shared networks with a TAP need dnsmasq for DHCP and DNS, which is not installed",
-            "/uplink", "install it (Debian: dnsmasq-base), or take \"uplink\": \"user\"");
+    if (network_spec_wants_nat(spec, WANT_TAP) && !dhcp_server_program()) {
+        const bool is_shared = spec->mode == MODE_SHARED;
+        control_reply_problem(call, 422, "with a TAP, DHCP and DNS are dnsmasq's, which is not installed",
+                              is_shared ? "/uplink" : "/ipv4/dhcp",
+                              is_shared ? "install it (Debian: dnsmasq-base), or take \"uplink\": \"user\""
+                                        : "install it (Debian: dnsmasq-base), or set it to false");
         return true;
     }
     return spec->ipv4.gateway && control_refuse_subnet(spec, own, call);

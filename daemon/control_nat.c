@@ -1,4 +1,4 @@
-/* daemon/control_nat.c - the helper of a shared network with a TAP: its NAT, DHCP and DNS
+/* daemon/control_nat.c - the helper of a network with a TAP: its NAT, DHCP and DNS
  *
  * The TAP is the network's and goes on without it, so its end is not the uplink's: it is reported, and
  * another is started here after a back-off. It is told what should be when it starts, when the network gets
@@ -11,7 +11,7 @@
 
 bool nat_is_wanted(const struct managed *m)
 {
-    return m->uplink == WANT_TAP && m->spec.mode == MODE_SHARED;
+    return network_spec_wants_nat(&m->spec, m->uplink);
 }
 
 void nat_send(struct managed *m)

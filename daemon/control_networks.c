@@ -593,6 +593,7 @@ static void on_unbound(void *ctx, struct message *answer)
 static void forget(struct managed *m)
 {
     struct unbind_request unbind = {.port = ""};
+    struct network_name name;
     struct managed **at = &m->control->networks;
     while (*at != m)
         at = &(*at)->next;
@@ -600,6 +601,8 @@ static void forget(struct managed *m)
     m->control->n_networks--;
     m->is_gone = true;
     uv_timer_stop(&m->restart_timer);
+    memcpy(name.network, m->spec.name, sizeof(name.network));
+    channel_uv_send(m->control->monitor, MSG_FORGET, 0, &name, sizeof(name), -1);
     memcpy(unbind.network, m->spec.name, sizeof(unbind.network));
     asks_send(&m->control->asks, m->control->monitor, MSG_UNBIND, &unbind, sizeof(unbind), -1, ASK_MONITOR_MS,
               on_unbound, m);

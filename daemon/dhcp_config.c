@@ -18,8 +18,14 @@ static const char always[] = "# Made by vmswitchd for the network %s; changes ar
                              "dhcp-name-match=set:no-name,wpad\n" /* CERT VU#598349 */
                              "dhcp-ignore-names=tag:no-name\n";
 
+/* No way out: no default route, and of names only the guests' own. What else is asked for is REFUSED, so that
+ * a guest with another network as well asks there. */
+static const char host_only[] = "no-resolv\n"
+                                "dhcp-option=option:router";
+
 int dhcp_config_write(const struct network_spec *spec, const char *tap, char *text, size_t size)
 {
+    const bool is_host = spec->mode == MODE_HOST;
     char first[IPV4_TEXT_SIZE], last[IPV4_TEXT_SIZE], netmask[IPV4_TEXT_SIZE], gateway[IPV4_TEXT_SIZE];
     ipv4_format(spec->ipv4.gateway + 1, first);
     ipv4_format(spec->ipv4.dhcp_end, last);
@@ -34,10 +40,12 @@ int dhcp_config_write(const struct network_spec *spec, const char *tap, char *te
     n = snprintf(text + n, left,
                  "dhcp-range=%s,%s,%s,1h\n"
                  "dhcp-lease-max=%u\n"
-                 "dhcp-option=option:router,%s\n"
+                 "%s%s\n"
                  "dhcp-option=option:dns-server,%s\n"
                  "dhcp-option=option:mtu,%u\n",
-                 first, last, netmask, spec->ipv4.dhcp_end - spec->ipv4.gateway, gateway, gateway, spec->mtu);
+                 first, last, netmask, spec->ipv4.dhcp_end - spec->ipv4.gateway,
+                 is_host ? host_only : "dhcp-option=option:router,", is_host ? "" : gateway, gateway,
+                 spec->mtu);
     return n < 0 || (size_t)n >= left ? -ENOBUFS : 0;
 }
 

@@ -73,3 +73,58 @@ unsigned dhcp_leases_remove(char *text, const uint32_t *addresses, unsigned n)
     *to = '\0';
     return n_removed;
 }
+
+enum { LEASE_WORDS = 5, LEASE_LINE_MAX = 2048 };
+
+static bool is_printable(const char *line, size_t len)
+{
+    for (size_t i = 0; i < len; i++)
+        if (line[i] < ' ' || line[i] > '~')
+            return false;
+    return len > 0 && len <= LEASE_LINE_MAX;
+}
+
+/* Words are parted by one space each. */
+static bool has_five_words(const char *line, size_t len)
+{
+    unsigned n_spaces = 0;
+    for (size_t i = 0; i < len; i++) {
+        if (line[i] != ' ')
+            continue;
+        if (i == 0 || i + 1 == len || line[i + 1] == ' ')
+            return false;
+        n_spaces++;
+    }
+    return n_spaces == LEASE_WORDS - 1;
+}
+
+static bool is_whole(const char *line, size_t len)
+{
+    const size_t number = strspn(line, "0123456789");
+    if (!is_printable(line, len) || !has_five_words(line, len) || number == 0 || line[number] != ' ')
+        return false;
+    /* "52:54:00:12:34:56", or "20-80:00:..." of other kinds than Ethernet. */
+    const size_t mac = strspn(line + number + 1, "0123456789abcdefABCDEF:-");
+    return mac > 0 && line[number + 1 + mac] == ' ';
+}
+
+unsigned dhcp_leases_keep_valid(char *text)
+{
+    struct dhcp_lease lease;
+    unsigned n_bad = 0;
+    bool is_lease;
+    char *to = text;
+    const char *line = text, *next;
+    for (; (next = read_line(line, &lease, &is_lease)); line = next) {
+        const size_t len = (size_t)(next - line);
+        if (!is_lease || !is_whole(line, len - 1)) {
+            n_bad++;
+            continue;
+        }
+        memmove(to, line, len);
+        to += len;
+    }
+    n_bad += *line != '\0';
+    *to = '\0';
+    return n_bad;
+}

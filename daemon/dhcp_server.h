@@ -1,9 +1,10 @@
 /* daemon/dhcp_server.h - one network's dnsmasq: started, watched, started again (Linux)
  *
  * How it works
- *   The program gets its files from the network's own folder, <runtime>/<network>.dhcp, and of all privileges
- * the right to have ports below 1024. It ends with us, however we end. One that ends by itself is started
- * again after a back-off (io/uplink.h), which is a failure until it has lived for DHCP_SETTLED_MS.
+ *   The program gets its files from the network's own folder, <runtime>/<network>.dhcp, keeps its leases in
+ * another, <state>/leases/<network>, which outlives the daemon, and has of all privileges two capabilities.
+ * It ends with us, however we end. One that ends by itself is started again after a back-off (io/uplink.h),
+ * which is a failure until it has lived for DHCP_SETTLED_MS.
  */
 #ifndef DAEMON_DHCP_SERVER_H
 #define DAEMON_DHCP_SERVER_H
@@ -16,16 +17,17 @@
 #include "daemon/message.h"
 
 enum {
+    DHCP_FOLDER_SIZE = MESSAGE_PATH_SIZE + NETWORK_NAME_SIZE + 16,
     DHCP_SETTLED_MS = 250,
     DHCP_LINE_SIZE = 200,
     DHCP_LINES_MAX = 40,
     DHCP_LINES_MS = 10 * 1000,
-    LEASES_BYTES_MAX = 8 * 1024 * 1024
+    DHCP_STOP_MS = 300, /* to write its leases; then it is killed */
 };
 
-/* All zero but for 'folder': not started. */
+/* All zero but for the folders: not started. */
 struct dhcp_server {
-    char folder[MESSAGE_PATH_SIZE + NETWORK_NAME_SIZE + 8];
+    char folder[DHCP_FOLDER_SIZE], lease_folder[DHCP_FOLDER_SIZE]; /* may be the same */
     bool is_wanted;
     char config[DHCP_CONFIG_SIZE], hosts[DHCP_HOSTS_SIZE];
     int pid; /* 0: does not run; then there are no descriptors */
@@ -44,6 +46,10 @@ struct dhcp_server {
 
 /* The path of the program, NULL if it is not installed. */
 const char *dhcp_server_program(void);
+
+/* Ends those of 'uid' that have their files in this runtime folder, which a daemon that was killed may have
+ * left. Call it with the folder's lock and before the first is started; as root. */
+void dhcp_server_end_stale(const char *runtime_dir, uint32_t uid);
 
 /* Makes it serve 'spec' on 'tap': starts it, tells it what has changed, or starts it anew, as is needed; anew
  * in every case if 'is_new_tap'. */
@@ -65,9 +71,6 @@ int64_t dhcp_server_work(struct dhcp_server *server, uint64_t now_ms);
 
 /* UPLINK_UP, UPLINK_STARTING, or UPLINK_DEGRADED with a reason. */
 enum uplink_state dhcp_server_state(const struct dhcp_server *server, char reason[UPLINK_REASON_SIZE]);
-
-/* The text of its leases, to be freed; NULL: there are none, or they are more than LEASES_BYTES_MAX. */
-char *dhcp_server_read_leases(const struct dhcp_server *server);
 
 /* Starts it anew without the leases of these addresses. Returns how many there were. */
 unsigned dhcp_server_drop_leases(struct dhcp_server *server, const uint32_t *addresses, unsigned n,

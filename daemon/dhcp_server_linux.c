@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,7 +14,9 @@
 #include <unistd.h>
 
 #include "daemon/dhcp_leases.h"
+#include "daemon/lease_file.h"
 #include "daemon/privileges.h"
+#include "daemon/text_file.h"
 #include "io/log.h"
 
 enum { PATH_SIZE = MESSAGE_PATH_SIZE + 96, CHILD_FAILED = 127 };
@@ -25,23 +28,6 @@ const char *dhcp_server_program(void)
         if (access(places[i], X_OK) == 0)
             return places[i];
     return NULL;
-}
-
-/* ---- its files ---- */
-
-static int write_file(const struct dhcp_server *server, const char *name, const char *text)
-{
-    char path[PATH_SIZE], whole[PATH_SIZE];
-    const size_t len = strlen(text);
-    snprintf(path, sizeof(path), "%s/%s.new", server->folder, name);
-    snprintf(whole, sizeof(whole), "%s/%s", server->folder, name);
-    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
-    if (fd < 0)
-        return -errno;
-    const ssize_t n = write(fd, text, len);
-    int r = n < 0 ? -errno : (size_t)n < len ? -ENOSPC : 0;
-    close(fd);
-    return r < 0 ? r : rename(path, whole) < 0 ? -errno : 0;
 }
 
 /* ---- its words ---- */
@@ -113,7 +99,7 @@ static _Noreturn void become(const struct dhcp_server *server, const char *progr
     char *const environment[] = {path, NULL};
     sigset_t none;
     snprintf(config, sizeof(config), "--conf-file=%s/dnsmasq.conf", server->folder);
-    snprintf(leases, sizeof(leases), "--dhcp-leasefile=%s/leases", server->folder);
+    snprintf(leases, sizeof(leases), "--dhcp-leasefile=%s/" LEASE_FILE, server->lease_folder);
     snprintf(hosts, sizeof(hosts), "--dhcp-hostsfile=%s/hosts", server->folder);
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
@@ -159,8 +145,10 @@ static int spawn(struct dhcp_server *server, const char *program)
 static void start(struct dhcp_server *server, uint64_t now_ms)
 {
     const char *program = dhcp_server_program();
-    int r = program ? write_file(server, "dnsmasq.conf", server->config) : 0;
-    r = r < 0 ? r : program ? write_file(server, "hosts", server->hosts) : 0;
+    int r = program ? text_file_write(server->folder, "dnsmasq.conf", server->config) : 0;
+    r = r < 0 ? r : program ? text_file_write(server->folder, "hosts", server->hosts) : 0;
+    if (program)
+        lease_file_mend(server->lease_folder);
     r = r < 0 ? r : program ? spawn(server, program) : -ENOENT;
     if (r == 0) {
         server->started_ms = now_ms;
@@ -171,9 +159,8 @@ static void start(struct dhcp_server *server, uint64_t now_ms)
         snprintf(server->failure, sizeof(server->failure), "DHCP and DNS: cannot start %s: %s", program,
                  strerror(-r));
     else
-        snprintf(
-            server->failure, sizeof(server->failure),
-            "DHCP and DNS: dnsmasq is not installed: install dnsmasq-base, or take \"uplink\": \"user\"");
+        snprintf(server->failure, sizeof(server->failure),
+                 "DHCP and DNS: dnsmasq is not installed: install it (Debian: dnsmasq-base)");
     server->started_ms = 0;
     retry_later(server, now_ms);
 }
@@ -184,9 +171,12 @@ void dhcp_server_stop(struct dhcp_server *server)
     server->due_ms = 0;
     if (!server->pid)
         return;
-    kill(-server->pid,
-         SIGKILL); /* and those it has for DNS over TCP; it keeps nothing that is not on its disk */
-    kill(server->pid, SIGKILL); /* if it had no group of its own yet */
+    /* It may be in the middle of writing its leases. */
+    kill(server->pid, SIGTERM);
+    struct pollfd fd = {.fd = server->pidfd, .events = POLLIN};
+    poll(&fd, 1, DHCP_STOP_MS);
+    kill(-server->pid, SIGKILL); /* and those it has for DNS over TCP */
+    kill(server->pid, SIGKILL);  /* if it had no group of its own yet */
     while (waitpid(server->pid, NULL, 0) < 0 && errno == EINTR)
         ;
     close(server->pidfd);
@@ -194,37 +184,15 @@ void dhcp_server_stop(struct dhcp_server *server)
     server->pid = 0;
 }
 
-char *dhcp_server_read_leases(const struct dhcp_server *server)
-{
-    char path[PATH_SIZE];
-    struct stat st;
-    ssize_t n = -1;
-    snprintf(path, sizeof(path), "%s/leases", server->folder);
-    int fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-    if (fd < 0)
-        return NULL;
-    char *text =
-        fstat(fd, &st) == 0 && st.st_size <= LEASES_BYTES_MAX ? malloc((size_t)st.st_size + 1) : NULL;
-    if (text)
-        n = read(fd, text, (size_t)st.st_size);
-    close(fd);
-    if (n < 0) {
-        free(text);
-        return NULL;
-    }
-    text[n] = '\0';
-    return text;
-}
-
 unsigned dhcp_server_drop_leases(struct dhcp_server *server, const uint32_t *addresses, unsigned n,
                                  uint64_t now_ms)
 {
     unsigned n_removed = 0;
     dhcp_server_stop(server); /* or it would write its own again */
-    char *text = dhcp_server_read_leases(server);
+    char *text = lease_file_read(server->lease_folder);
     if (text) {
         n_removed = dhcp_leases_remove(text, addresses, n);
-        if (write_file(server, "leases", text) < 0)
+        if (lease_file_write(server->lease_folder, text) < 0)
             n_removed = 0;
         free(text);
     }
@@ -246,7 +214,7 @@ void dhcp_server_configure(struct dhcp_server *server, const struct network_spec
     memcpy(server->hosts, hosts, sizeof(hosts));
     if (is_same && has_same_hosts)
         return;
-    if (is_same && server->pid && write_file(server, "hosts", hosts) == 0) {
+    if (is_same && server->pid && text_file_write(server->folder, "hosts", hosts) == 0) {
         kill(server->pid, SIGHUP); /* it reads its hosts again */
         return;
     }

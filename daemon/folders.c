@@ -10,10 +10,12 @@
 #include <unistd.h>
 
 #include "daemon/message.h"
+#include "daemon/roles.h"
 #include "io/log.h"
 #include "io/sockpath.h"
 
 #define DHCP_ENDING ".dhcp"
+#define LEASES "leases"
 
 enum {
     DYING_MS = 2000,
@@ -82,6 +84,9 @@ static bool is_ours(const char *name)
 /* Removes a folder and the files in it; whatever else is in it stays, and so does the folder then. */
 static void remove_folder(int dir_fd, const char *name)
 {
+    /* Its owner may enter and change it; root, of a service that may not do everything, may not. */
+    if (geteuid() == 0 && fchownat(dir_fd, name, 0, (gid_t)-1, AT_SYMLINK_NOFOLLOW) < 0)
+        return; /* it is not there */
     int fd = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
     if (!dir) {
@@ -191,7 +196,8 @@ static void give_contents(int dir_fd, uid_t uid, gid_t gid, int levels)
     }
     const struct dirent *entry;
     while ((entry = readdir(dir))) {
-        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0 ||
+            (levels == STATE_LEVELS && strcmp(entry->d_name, LEASES) == 0))
             continue;
         int fd = openat(dir_fd, entry->d_name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
         if (fd < 0)
@@ -207,18 +213,45 @@ static void give_contents(int dir_fd, uid_t uid, gid_t gid, int levels)
     closedir(dir);
 }
 
-int folders_make_state(const char *path, uid_t uid, gid_t gid, char *ret_why, size_t why_size)
+/* Who runs DHCP servers passes through it to folders of his own. */
+static int open_leases(int state_fd, const char *path, char *why, size_t size)
 {
+    struct stat st;
+    if (mkdirat(state_fd, LEASES, 0700) < 0 && errno != EEXIST)
+        return fail(errno, path, "a folder for leases cannot be made in it", why, size);
+    int fd = openat(state_fd, LEASES, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0)
+        return fail(errno, path, LEASES " in it is in the way, and is no folder: remove it", why, size);
+    if (fstat(fd, &st) == 0 && st.st_uid == 0 && fchmod(fd, 0711) == 0)
+        return fd;
+    close(fd);
+    return fail(EPERM, path, LEASES " in it belongs to another user: remove it", why, size);
+}
+
+int folders_make_state(const char *path, uid_t uid, gid_t gid, int *ret_leases_fd, char *ret_why,
+                       size_t why_size)
+{
+    const bool is_root = geteuid() == 0;
+    *ret_leases_fd = -1;
     int r = make_parents(path, ret_why, why_size);
     r = r < 0 ? r : make(path, 0700, ret_why, why_size);
     int fd = r < 0 ? r : open_checked(path, geteuid(), uid, ret_why, why_size);
     if (fd < 0)
         return fd;
-    if (geteuid() == 0)
+    if (is_root && nat_role_exists()) {
+        *ret_leases_fd = open_leases(fd, path, ret_why, why_size);
+        r = *ret_leases_fd < 0 ? *ret_leases_fd : 0;
+    }
+    if (is_root)
         give_contents(fd, uid, gid, STATE_LEVELS);
-    if (fchmod(fd, 0700) < 0 || (geteuid() == 0 && fchown(fd, uid, gid) < 0))
+    if (r == 0 &&
+        (fchmod(fd, *ret_leases_fd >= 0 ? 0711 : 0700) < 0 || (is_root && fchown(fd, uid, gid) < 0)))
         r = fail(errno, path, strerror(errno), ret_why, why_size);
     close(fd);
+    if (r < 0 && *ret_leases_fd >= 0) {
+        close(*ret_leases_fd);
+        *ret_leases_fd = -1;
+    }
     return r;
 }
 
@@ -250,6 +283,50 @@ void folders_remove_dhcp(int dir_fd, const char *network)
     while (dir && (entry = readdir(dir)))
         if (has_ending(entry->d_name, DHCP_ENDING))
             remove_folder(dir_fd, entry->d_name);
+    if (dir)
+        closedir(dir);
+    else if (fd >= 0)
+        close(fd);
+}
+
+int folders_make_leases(int leases_fd, const char *network, uid_t uid, gid_t gid, char *ret_why,
+                        size_t why_size)
+{
+    if (mkdirat(leases_fd, network, 0700) < 0 && errno != EEXIST)
+        return fail(errno, LEASES, strerror(errno), ret_why, why_size);
+    int fd = openat(leases_fd, network, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0 && errno == EACCES)
+        return 0; /* its user's already, and a service that may not do everything may not look */
+    if (fd < 0)
+        return fail(errno, network, "is in the way in the folder of leases, and is no folder: remove it",
+                    ret_why, why_size);
+    give_contents(fd, uid, gid, 1); /* what the service manager has made root's */
+    const int r = fchown(fd, uid, gid) < 0 ? fail(errno, network, strerror(errno), ret_why, why_size) : 0;
+    close(fd);
+    return r;
+}
+
+void folders_remove_leases(int leases_fd, const char *network)
+{
+    remove_folder(leases_fd, network);
+}
+
+static bool is_among(const struct network_names *names, const char *name)
+{
+    for (uint32_t i = 0; i < names->n; i++)
+        if (strcmp(names->names[i], name) == 0)
+            return true;
+    return false;
+}
+
+void folders_remove_other_leases(int leases_fd, const struct network_names *keep)
+{
+    int fd = openat(leases_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
+    const struct dirent *entry;
+    while (dir && (entry = readdir(dir)))
+        if (entry->d_name[0] != '.' && !is_among(keep, entry->d_name))
+            remove_folder(leases_fd, entry->d_name);
     if (dir)
         closedir(dir);
     else if (fd >= 0)

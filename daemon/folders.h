@@ -10,6 +10,7 @@
 #include <sys/types.h>
 
 #include "daemon/activation.h"
+#include "daemon/message.h"
 
 /* Opens the folder of the sockets; makes it where it is not there: 0755 for root, so that clients reach their
  * sockets, else 0700. Returns the descriptor (close-on-exec), or a negative errno and a sentence. */
@@ -23,8 +24,10 @@ int folders_remove_stale(int dir_fd, const char *path, struct activation *activa
                          size_t why_size);
 
 /* Makes the state folder, and what leads to it, and gives it, and what in it is root's, to 'uid' and 'gid'
- * (if we are root). */
-int folders_make_state(const char *path, uid_t uid, gid_t gid, char *ret_why, size_t why_size);
+ * (if we are root); but "leases" in it, which is root's: its descriptor (close-on-exec) is in *ret_leases_fd,
+ * -1 where we are not root or serve no DHCP. Returns 0, or a negative errno and a sentence. */
+int folders_make_state(const char *path, uid_t uid, gid_t gid, int *ret_leases_fd, char *ret_why,
+                       size_t why_size);
 
 /* Makes "<network>.dhcp" for a DHCP server that runs as another user: its own, closed to others. One that is
  * there is kept. Returns 0, or a negative errno and a sentence. */
@@ -32,5 +35,13 @@ int folders_make_dhcp(int dir_fd, const char *network, uid_t uid, gid_t gid, cha
 
 /* Removes it with what is in it; of all networks with NULL. */
 void folders_remove_dhcp(int dir_fd, const char *network);
+
+/* The same for the network's folder in "leases", which outlives us. */
+int folders_make_leases(int leases_fd, const char *network, uid_t uid, gid_t gid, char *ret_why,
+                        size_t why_size);
+void folders_remove_leases(int leases_fd, const char *network);
+
+/* Removes those of all networks but these. */
+void folders_remove_other_leases(int leases_fd, const struct network_names *keep);
 
 #endif

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "daemon/dhcp_leases.h"
+#include "daemon/lease_file.h"
 #include "io/log.h"
 
 void lease_reclaim_configure(struct lease_reclaim *reclaim, const struct dhcp_server *server,
@@ -17,7 +18,8 @@ void lease_reclaim_configure(struct lease_reclaim *reclaim, const struct dhcp_se
     if (reclaim->inotify_fd >= 0)
         return;
     reclaim->inotify_fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
-    if (reclaim->inotify_fd < 0 || inotify_add_watch(reclaim->inotify_fd, server->folder, IN_MODIFY) < 0)
+    if (reclaim->inotify_fd < 0 ||
+        inotify_add_watch(reclaim->inotify_fd, server->lease_folder, IN_MODIFY) < 0)
         log_warn("leases are not watched, so those of guests that are gone stay for an hour");
 }
 
@@ -39,7 +41,7 @@ static void look(struct lease_reclaim *reclaim, const struct dhcp_server *server
                  uint64_t now_ms)
 {
     struct dhcp_lease oldest[NEIGHBOURS_MAX];
-    char *text = reclaim->pool ? dhcp_server_read_leases(server) : NULL;
+    char *text = reclaim->pool ? lease_file_read(server->lease_folder) : NULL;
     reclaim->look_ms = 0;
     if (!text)
         return;

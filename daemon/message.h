@@ -107,6 +107,13 @@ struct bound { /* carries the socket if error is 0; the same socket again if it 
     uint32_t gid; /* of the group, or (gid_t)-1 */
     char why[MESSAGE_WHY_SIZE];
 };
+struct network_name {
+    char network[NETWORK_NAME_SIZE];
+};
+struct network_names {
+    uint32_t n;
+    char names[NETWORKS_MAX][NETWORK_NAME_SIZE];
+};
 struct tap_request {
     char network[NETWORK_NAME_SIZE];
     uint32_t address, netmask;        /* of the host on it; 0: none */
@@ -175,6 +182,7 @@ struct keep_order { /* first of all, before a client is heard; answered by MSG_B
     char pidfile[MESSAGE_PATH_SIZE]; /* "": none */
     uint32_t run_uid, run_gid;       /* of the front and the uplink's process, where the keeper is root */
     enum network_uplink uplink;
+    bool has_nat;           /* uplink tap: it may start the process nat */
     struct tap_request tap; /* for uplink tap */
     int log_level;
 };
@@ -233,6 +241,9 @@ struct fdb_page {
     X(START, sizeof(struct child_start))                                                                     \
     X(STARTED, sizeof(struct child_started))                                                                 \
     X(STOP, sizeof(struct child_id))                                                                         \
+    X(FORGET, sizeof(struct network_name)) /* control -> monitor: it is deleted, and so are its leases */    \
+    X(NETWORKS,                                                                                              \
+      sizeof(struct network_names)) /* control -> monitor: all there are; what is left of others goes */     \
     X(EXITED, sizeof(struct child_exited))                                                                   \
     X(BIND, sizeof(struct bind_request))                                                                     \
     X(BOUND, sizeof(struct bound))                                                                           \
@@ -256,7 +267,7 @@ struct fdb_page {
     X(UPLINK_REPORT, sizeof(struct uplink_report))                                                           \
     X(UPLINK_WANTED, 0)              /* network -> control: open it, or open it again */                     \
     X(UPLINK_DATA, 0)                /* control -> uplink: + fd, the other end of the network's */           \
-    X(NAT, sizeof(struct nat_order)) /* control -> nat: what should be; MSG_UPLINK_REPORT answers */         \
+    X(NAT, sizeof(struct nat_order)) /* control, front -> nat: what should be; MSG_UPLINK_REPORT answers */  \
     X(UPLINK_ASK, 0) /* control -> uplink: its counters, which it answers with the same id */                \
     X(UPLINK_COUNTERS, sizeof(struct uplink_counters))                                                       \
     X(UPLINK_READY, sizeof(struct uplink_facts))                                                             \

@@ -18,6 +18,7 @@
 #include "daemon/children.h"
 #include "daemon/clock.h"
 #include "daemon/config_file.h"
+#include "daemon/dhcp_server.h"
 #include "daemon/folders.h"
 #include "daemon/lock.h"
 #include "daemon/message.h"
@@ -49,7 +50,8 @@ struct monitor {
     bool has_said_ready;
     uint64_t watchdog_ms; /* when to say that we live; 0: never */
     struct hello hello;
-    int dir_fd; /* the runtime folder */
+    int dir_fd;    /* the runtime folder */
+    int leases_fd; /* what DHCP servers keep; -1: there are none here */
     int lock_fd;
     int config_fd;      /* a copy of the configuration that holds; -1: there is none */
     int config_next;    /* of the one that control was given last, which may come to hold; -1: none */
@@ -227,6 +229,14 @@ static void fill_hello(struct monitor *monitor)
     copy_path(hello->config_path, options->config_path);
 }
 
+/* What a daemon that was killed left with others. */
+static void remove_stale(const struct monitor *monitor)
+{
+    tap_remove_stale();
+    if (monitor->dhcp_uid)
+        dhcp_server_end_stale(monitor->hello.runtime_dir, monitor->dhcp_uid);
+}
+
 /* All that can fail before the first process starts. Returns an exit code; on error the caller undoes it. */
 static int set_up(struct monitor *monitor)
 {
@@ -250,11 +260,11 @@ static int set_up(struct monitor *monitor)
             0 ||
         copy_config(monitor, why, sizeof(why)) < 0 ||
         folders_make_state(options->state_dir, (uid_t)monitor->hello.service_uid,
-                           (gid_t)monitor->hello.service_gid, why, sizeof(why)) < 0 ||
+                           (gid_t)monitor->hello.service_gid, &monitor->leases_fd, why, sizeof(why)) < 0 ||
         bind_control_sockets(monitor, why, sizeof(why)) < 0)
         return complain(why, EXIT_FAILED);
     if (monitor->hello.is_root)
-        tap_remove_stale(); /* of a daemon that was killed */
+        remove_stale(monitor);
     monitor->sockets = sockets_create(monitor->dir_fd, monitor->hello.runtime_dir, monitor->activation);
     monitor->children.hello = monitor->hello;
     if (!monitor->sockets || spawn_init("vmswitchd") < 0)
@@ -279,6 +289,7 @@ static void tear_down(struct monitor *monitor)
         close_if_open(monitor->attach.fd);
     close_if_open(monitor->config_fd);
     close_if_open(monitor->config_next);
+    close_if_open(monitor->leases_fd);
     if (monitor->lock_fd >= 0)
         lock_release(monitor->lock_fd);
     close_if_open(monitor->dir_fd);
@@ -495,9 +506,10 @@ static int on_control_message(void *ctx, struct message *message)
     default:
         break;
     }
-    const struct orders orders = {.dir_fd = monitor->dir_fd,
-                                  .dhcp_uid = (uint32_t)monitor->dhcp_uid,
-                                  .dhcp_gid = (uint32_t)monitor->dhcp_gid,
+    const struct orders orders = {.nat = {.dir_fd = monitor->dir_fd,
+                                          .leases_fd = monitor->leases_fd,
+                                          .uid = monitor->dhcp_uid,
+                                          .gid = monitor->dhcp_gid},
                                   .bridges = &monitor->bridges,
                                   .children = &monitor->children,
                                   .sockets = monitor->sockets,
@@ -537,7 +549,6 @@ static void on_child_gone(struct monitor *monitor, pid_t pid, int status)
                 child.id.name, pid, status);
     if (child.id.role == ROLE_NETWORK && monitor->hello.is_root)
         tap_remove_stale();
-    /* Its leases live as long as its network, not as long as a process. */
     if (child.id.role == ROLE_NAT && child.state == CHILD_ENDS &&
         !children_find(&monitor->children, ROLE_NAT, child.id.name))
         folders_remove_dhcp(monitor->dir_fd, child.id.name);
@@ -764,7 +775,7 @@ int monitor_main(const struct options *options, struct activation *activation, c
     monitor->activation = activation;
     monitor->notify = notify;
     monitor->dir_fd = monitor->lock_fd = monitor->api.fd = monitor->attach.fd = -1;
-    monitor->config_fd = monitor->config_next = -1;
+    monitor->config_fd = monitor->config_next = monitor->leases_fd = -1;
     monitor->exit_code = set_up(monitor);
     if (monitor->exit_code == EXIT_OK) {
         log_info("vmswitchd %s, pid %ld, sockets in %s", VMSWITCH_VERSION, (long)getpid(),

@@ -1,4 +1,5 @@
-/* daemon/nat_role_linux.c - the process of one shared network with a TAP: its NAT, its DHCP and its DNS
+/* daemon/nat_role_linux.c - the process beside the TAP of one network: its NAT, its DHCP and its DNS; in mode
+ * host DHCP, the names of guests, and rules that keep them from everything behind the host
  *
  * The good path: the monitor says hello, gives up being root but for two capabilities, and control says what
  * should be (MSG_NAT) -> ports of forwards are bound, rules written, dnsmasq started -> reported as up. The
@@ -8,7 +9,7 @@
  * forward: degraded with the reason, the rest works, and what failed is tried again. Monitor gone: exit.
  * Control gone: goes on.
  *
- * What it leaves: nothing. The kernel removes the rules with our socket, and ends dnsmasq with us.
+ * What it leaves: the leases. The kernel removes the rules with our socket, and ends dnsmasq with us.
  */
 #include <errno.h>
 #include <limits.h>
@@ -64,6 +65,11 @@ static void end(struct nat_role *role, int exit_code)
     role->exit_code = exit_code;
 }
 
+static bool is_host_only(const struct nat_role *role)
+{
+    return role->order.spec.mode == MODE_HOST;
+}
+
 /* ---- what control hears ---- */
 
 static void lose_control(struct nat_role *role)
@@ -112,9 +118,10 @@ static void report(struct nat_role *role, bool is_wanted)
     find_state(role, &report);
     const bool is_new = report.state != role->said.state || strcmp(report.reason, role->said.reason) != 0;
     if (is_new && report.state == UPLINK_UP)
-        log_info("NAT, DHCP and DNS are up on %s", role->order.tap);
+        log_info("%sDHCP and DNS are up on %s", is_host_only(role) ? "" : "NAT, ", role->order.tap);
     else if (is_new && report.state != UPLINK_STARTING)
-        log_warn("NAT is %s: %s", uplink_state_name(report.state), report.reason);
+        log_warn("%s is %s: %s", is_host_only(role) ? "DHCP" : "NAT", uplink_state_name(report.state),
+                 report.reason);
     role->said = report;
     if (is_new || is_wanted)
         tell_control(role, MSG_UPLINK_REPORT, &report, sizeof(report));
@@ -140,6 +147,7 @@ static void write_rules(struct nat_role *role)
     const struct network_spec *spec = &role->order.spec;
     const struct nat_plan plan = {.network = spec->name,
                                   .tap = role->order.tap,
+                                  .is_host_only = is_host_only(role),
                                   .gateway = spec->ipv4.gateway,
                                   .netmask = spec->ipv4.netmask,
                                   .n_forwards = host_ports_bound(&role->ports, forwards),
@@ -157,9 +165,13 @@ static void write_rules(struct nat_role *role)
 }
 
 /* Our own interface forwards when its rules are there; whether the host's others do is its administrator's
- * choice. */
+ * choice. Of a host network none does. */
 static void look_at_forwarding(struct nat_role *role)
 {
+    if (is_host_only(role)) {
+        role->is_forwarding = true; /* nothing is missing */
+        return;
+    }
     const int r = role->rules_failure[0] ? 0 : sysctl_forward_ipv4(role->order.tap);
     if (r < 0)
         snprintf(role->rules_failure, sizeof(role->rules_failure), "%s cannot be made to forward: %s",
@@ -204,7 +216,8 @@ static bool order_is_valid(const struct nat_role *role, const struct nat_order *
     const struct network_spec *spec = &order->spec;
     struct spec_error error;
     return is_tap_name(order->tap) && message_text_ok(spec->name, sizeof(spec->name)) &&
-           strcmp(spec->name, role->name) == 0 && spec->mode == MODE_SHARED && spec->uplink == WANT_TAP &&
+           strcmp(spec->name, role->name) == 0 && network_spec_wants_nat(spec, spec->uplink) &&
+           (!role->has_order || spec->mode == role->order.spec.mode) &&
            spec->n_forwards <= NETWORK_FORWARDS_MAX &&
            spec->ipv4.n_reservations <= NETWORK_RESERVATIONS_MAX && spec->mtu <= UINT16_MAX &&
            network_spec_check(spec, &error) == 0;
@@ -236,18 +249,34 @@ static int on_control_message(void *ctx, struct message *message)
     return message->type == MSG_NAT ? take_order(ctx, message->payload) : -EBADMSG;
 }
 
+/* A front end has no state folder; one that is in a folder closed to us would be of no use. */
+static void choose_folders(struct dhcp_server *dhcp, const struct hello *hello)
+{
+    snprintf(dhcp->folder, sizeof(dhcp->folder), "%s/%s.dhcp", hello->runtime_dir, hello->name);
+    snprintf(dhcp->lease_folder, sizeof(dhcp->lease_folder), "%s/leases/%s", hello->state_dir, hello->name);
+    if (hello->state_dir[0] && access(dhcp->lease_folder, R_OK | W_OK | X_OK) == 0)
+        return;
+    if (hello->state_dir[0])
+        log_warn(
+            "leases end with this daemon: %s: %s; let the DHCP server's user pass (chmod o+x) the folders "
+            "above it",
+            dhcp->lease_folder, strerror(errno));
+    memcpy(dhcp->lease_folder, dhcp->folder, sizeof(dhcp->folder));
+}
+
 static int hear_hello(struct nat_role *role, const struct hello *hello)
 {
     char title[16 + NETWORK_NAME_SIZE];
     if (role->name[0] || hello->protocol != MESSAGE_PROTOCOL || hello->role != ROLE_NAT ||
         !message_text_ok(hello->name, sizeof(hello->name)) || !port_name_is_valid(hello->name) ||
-        !message_text_ok(hello->runtime_dir, sizeof(hello->runtime_dir)) || hello->log_level < LOG_ERROR ||
+        !message_text_ok(hello->runtime_dir, sizeof(hello->runtime_dir)) ||
+        !message_text_ok(hello->state_dir, sizeof(hello->state_dir)) || hello->log_level < LOG_ERROR ||
         hello->log_level >= LOG_N_LEVELS)
         return -EBADMSG;
     memcpy(role->name, hello->name, sizeof(role->name));
     snprintf(title, sizeof(title), "nat %s", role->name);
     log_open(title, (enum log_level)hello->log_level);
-    snprintf(role->dhcp.folder, sizeof(role->dhcp.folder), "%s/%s.dhcp", hello->runtime_dir, role->name);
+    choose_folders(&role->dhcp, hello);
     return 0;
 }
 

@@ -15,6 +15,12 @@ bool nat_role_exists(void)
     return false;
 }
 
+void dhcp_server_end_stale(const char *runtime_dir, uint32_t uid)
+{
+    (void)runtime_dir;
+    (void)uid;
+}
+
 const char *dhcp_server_program(void)
 {
     return NULL;

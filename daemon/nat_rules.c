@@ -33,7 +33,7 @@ static void put_dnat(struct writer *writer, const struct network_forward *forwar
     char host[IPV4_TEXT_SIZE], guest[IPV4_TEXT_SIZE];
     ipv4_format(forward->host_ip, host);
     ipv4_format(forward->guest_ip, guest);
-    put(writer, "  ip daddr %s %s dport %u dnat to %s:%u\n", host, protocol(forward),
+    put(writer, "  ip daddr %s %s dport %u dnat ip to %s:%u\n", host, protocol(forward),
         (unsigned)forward->host_port, guest, (unsigned)forward->guest_port);
 }
 
@@ -91,9 +91,16 @@ static void put_guests(struct writer *writer, const struct nat_plan *plan)
     /* A guest at a forward to another: the answer has to come back by us. */
     put(writer, "  ip saddr %s/%u oifname \"%s\" ct status dnat masquerade\n }\n", subnet, prefix, plan->tap);
     put(writer, " chain forward {\n  type filter hook forward priority filter;\n");
+    put(writer, "  iifname \"%s\" meta nfproto ipv6 drop\n", plan->tap);
     put(writer, "  iifname \"%s\" ip saddr != %s/%u drop\n", plan->tap, subnet, prefix);
     put(writer, "  oifname \"%s\" ct state established,related accept\n", plan->tap);
     put(writer, "  oifname \"%s\" ct status dnat accept\n  oifname \"%s\" drop\n }\n", plan->tap, plan->tap);
+}
+
+static void put_host_only(struct writer *writer, const struct nat_plan *plan)
+{
+    put(writer, " chain forward {\n  type filter hook forward priority filter;\n");
+    put(writer, "  iifname \"%s\" drop\n  oifname \"%s\" drop\n }\n", plan->tap, plan->tap);
 }
 
 int nat_rules_write(const struct nat_plan *plan, char *text, size_t size)
@@ -102,12 +109,16 @@ int nat_rules_write(const struct nat_plan *plan, char *text, size_t size)
     char gateway[IPV4_TEXT_SIZE];
     ipv4_format(plan->gateway, gateway);
     /* Made first, so that there is one to delete. */
-    put(&writer, "table ip " NAT_TABLE_PREFIX "%s { flags owner; }\n", plan->network);
-    put(&writer, "delete table ip " NAT_TABLE_PREFIX "%s\n", plan->network);
-    put(&writer, "table ip " NAT_TABLE_PREFIX "%s {\n flags owner;\n", plan->network);
-    put_forwards(&writer, plan);
-    put_loopback(&writer, plan, gateway);
-    put_guests(&writer, plan);
+    put(&writer, "table inet " NAT_TABLE_PREFIX "%s { flags owner; }\n", plan->network);
+    put(&writer, "delete table inet " NAT_TABLE_PREFIX "%s\n", plan->network);
+    put(&writer, "table inet " NAT_TABLE_PREFIX "%s {\n flags owner;\n", plan->network);
+    if (plan->is_host_only) {
+        put_host_only(&writer, plan);
+    } else {
+        put_forwards(&writer, plan);
+        put_loopback(&writer, plan, gateway);
+        put_guests(&writer, plan);
+    }
     put(&writer, "}\n");
     return writer.len < size ? 0 : -ENOBUFS;
 }

@@ -9,7 +9,6 @@
 
 #include "daemon/accounts.h"
 #include "daemon/folders.h"
-#include "daemon/privileges.h"
 #include "daemon/roles.h"
 #include "daemon/tap.h"
 #include "io/log.h"
@@ -47,25 +46,6 @@ static int refuse(char *why, size_t size, const char *reason, int error)
 
 /* ---- processes ---- */
 
-/* NAT's user is neither the network's owner, who could signal it, nor control's: a DHCP server reads what
- * guests send. */
-static int prepare_nat(const struct orders *orders, struct child_start *start, char *why, size_t size)
-{
-    if (!orders->is_root)
-        return refuse(why, size, "NAT needs a vmswitchd that was started as root", EPERM);
-    if (!privileges_can_nat())
-        return refuse(why, size,
-                      "NAT needs CAP_NET_ADMIN and CAP_NET_BIND_SERVICE, which the service's sandbox has "
-                      "not: see nat.conf in docs/linux.md",
-                      EPERM);
-    if (!orders->dhcp_uid)
-        return refuse(why, size, "there is no user dnsmasq or nobody for the DHCP server to run as", ENOENT);
-    start->uid = orders->dhcp_uid;
-    start->gid = orders->dhcp_gid;
-    return folders_make_dhcp(orders->dir_fd, start->child.name, orders->dhcp_uid, orders->dhcp_gid, why,
-                             size);
-}
-
 static int start(const struct orders *orders, const struct child_start *asked, struct child_started *answer,
                  int *ret_fd)
 {
@@ -73,8 +53,9 @@ static int start(const struct orders *orders, const struct child_start *asked, s
     struct child_start checked = *asked, *request = &checked;
     if (!child_id_ok(&request->child))
         return refuse(answer->why, sizeof(answer->why), "no such role or name", EINVAL);
-    int r =
-        request->child.role == ROLE_NAT ? prepare_nat(orders, request, answer->why, sizeof(answer->why)) : 0;
+    int r = request->child.role == ROLE_NAT
+                ? nat_place_prepare(&orders->nat, request, answer->why, sizeof(answer->why))
+                : 0;
     if (r < 0)
         return r;
     if (!id_ok(orders, request->uid) || !id_ok(orders, request->gid))
@@ -101,6 +82,26 @@ static int on_start(const struct orders *orders, struct channel *control, const 
     if (answer.error)
         log_warn("control asks for a process: %s", answer.why);
     channel_send(control, MSG_STARTED, message->id, &answer, sizeof(answer), fd);
+    return 0;
+}
+
+/* What outlives its processes and this daemon. */
+static void on_forget(const struct orders *orders, const struct network_name *request)
+{
+    if (orders->nat.leases_fd >= 0 && name_ok(request->network))
+        folders_remove_leases(orders->nat.leases_fd, request->network);
+}
+
+/* They were deleted, or left the configuration, while nobody was there to say so. */
+static int on_networks(const struct orders *orders, const struct network_names *names)
+{
+    if (names->n > NETWORKS_MAX)
+        return -EBADMSG;
+    for (uint32_t i = 0; i < names->n; i++)
+        if (!name_ok(names->names[i]))
+            return -EBADMSG;
+    if (orders->nat.leases_fd >= 0)
+        folders_remove_other_leases(orders->nat.leases_fd, names);
     return 0;
 }
 
@@ -227,6 +228,11 @@ static int handle(const struct orders *orders, struct channel *control, const st
         return on_start(orders, control, message);
     case MSG_STOP:
         return on_stop(orders, message, now_ms);
+    case MSG_FORGET:
+        on_forget(orders, message->payload);
+        return 0;
+    case MSG_NETWORKS:
+        return on_networks(orders, message->payload);
     case MSG_BIND:
         return on_bind(orders, control, message);
     case MSG_UNBIND:

@@ -13,6 +13,7 @@
 
 #include "daemon/channel.h"
 #include "daemon/children.h"
+#include "daemon/nat_place.h"
 #include "daemon/sockets.h"
 
 struct allowed_bridges {
@@ -24,8 +25,7 @@ struct orders { /* what they act on */
     struct allowed_bridges *bridges;
     struct children *children;
     struct sockets *sockets;
-    int dir_fd;                  /* the runtime folder */
-    uint32_t dhcp_uid, dhcp_gid; /* whom ROLE_NAT runs as; 0: there is nobody for it */
+    struct nat_place nat;
     bool is_root;
 };
 

@@ -9,6 +9,7 @@ import pytest
 
 import switchd
 from front import Front, processes_of
+from kernel_nat import World
 from switchd import wait_for
 from vm import Traffic, assert_clean
 
@@ -134,3 +135,27 @@ def start_front(request, folder):
         wait_for(lambda: not processes_of(made.program), 5, f"the end of every {made.program}")
         made.check_log()
         made.check_sums()
+
+
+# ---- networks by the host's kernel ----
+
+@pytest.fixture
+def nat_tools():
+    if not all(map(shutil.which, ("nft", "dnsmasq"))):
+        pytest.skip("nftables or dnsmasq is not installed (etc/install-deps.sh test has them)")
+
+
+@pytest.fixture
+def forwarding():
+    path = Path("/proc/sys/net/ipv4/ip_forward")
+    before = path.read_text()
+    path.write_text("1")
+    yield
+    path.write_text(before)
+
+
+@pytest.fixture
+def world(forwarding):
+    made = World()
+    yield made
+    made.close()

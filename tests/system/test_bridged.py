@@ -180,6 +180,25 @@ def test_wifi_is_listed_as_such_and_refused_with_the_way_out(make_daemon, folder
         ip("link", "del", cable)
 
 
+def test_each_kind_of_interface_is_listed_with_its_state(make_daemon, bridge):
+    """... and addresses of both families; only what the configuration names is allowed."""
+    ip("link", "add", "tv6", "type", "veth", "peer", "name", "tv7")
+    ip("tuntap", "add", "ttap", "mode", "tap")
+    try:
+        ip("addr", "add", "fd00:77::1/64", "dev", bridge, "nodad")
+        ip("link", "set", "tv6", "up")
+        made = start(make_daemon(), [bridge])
+        listed = {one["name"]: one for one in made.ask("GET", "/v1/interfaces")["interfaces"]}
+        assert {name: listed[name]["type"] for name in (bridge, "tv6", "tv7", "ttap")} == {
+            bridge: "bridge", "tv6": "veth", "tv7": "veth", "ttap": "tap"}
+        assert listed["tv6"]["up"] and not listed["tv7"]["up"] and not listed["ttap"]["up"]
+        assert {"10.77.0.1/24", "fd00:77::1/64"} <= set(listed[bridge]["addresses"])
+        assert [name for name, one in listed.items() if one["allowed"]] == [bridge]
+    finally:
+        for name in ("tv6", "ttap"):
+            ip("link", "del", name)
+
+
 def test_a_killed_daemon_leaves_no_port_on_the_bridge(make_daemon, bridge):
     ip("link", "add", "tv2", "type", "veth", "peer", "name", "tv3")
     ip("link", "set", "tv2", "master", bridge)

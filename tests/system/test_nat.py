@@ -1,10 +1,7 @@
 """Shared networks by the host's kernel (Linux, root): NAT by nftables, DHCP and DNS by dnsmasq, forwards, and no trace afterwards."""
-import ctypes
 import ipaddress
-import itertools
 import json
 import os
-import shutil
 import signal
 import socket
 import struct
@@ -16,170 +13,12 @@ from pathlib import Path
 import pytest
 
 from guest import Guest, on_stream
-from switchd import processes, status_of, wait_for
-from vm import BROADCAST, StreamVm, mac, raw
+from kernel_nat import (CURL, OPEN, SUBNET, answer_arp, arp_reply_of, dnsmasqs, fetch, gateway_mac, ip_frame, lease, lease_file, nothing_is_left,
+                        instead_of, put_back, reaches_world, run, start, tables, tap_of)
+from switchd import status_of, wait_for
+from vm import StreamVm, mac
 
-pytestmark = pytest.mark.root
-_number = itertools.count()
-SUBNET = {"gateway": "192.168.105.1", "netmask": "255.255.255.0", "dhcp_end": "192.168.105.254"}
-OPEN = {"mode": "0666"}
-
-
-def run(*words, check=True, **more):
-    return subprocess.run(words, check=check, capture_output=True, text=True, **more)
-
-
-def tables():
-    return run("nft", "list", "tables").stdout
-
-
-def dnsmasqs():
-    """Those that run in this namespace."""
-    found = {}
-    ours = os.readlink("/proc/self/ns/net")
-    for path in Path("/proc").glob("[0-9]*"):
-        try:
-            if (path / "comm").read_text().strip() == "dnsmasq" and os.readlink(path / "ns/net") == ours:
-                found[int(path.name)] = (path / "cmdline").read_text().split("\0")
-        except OSError:
-            continue
-    return found
-
-
-@pytest.fixture(autouse=True)
-def needs_tools():
-    if not all(map(shutil.which, ("nft", "dnsmasq"))):
-        pytest.skip("nftables or dnsmasq is not installed (etc/install-deps.sh test has them)")
-
-
-@pytest.fixture
-def forwarding():
-    path = Path("/proc/sys/net/ipv4/ip_forward")
-    before = path.read_text()
-    path.write_text("1")
-    yield
-    path.write_text(before)
-
-
-class World:
-    """A namespace behind the host, 203.0.113.9, that knows nothing of the networks; it has an HTTP server of who asks."""
-
-    code = ("import socketserver\n"
-            "class H(socketserver.BaseRequestHandler):\n"
-            "    def handle(self):\n"
-            "        self.request.recv(999)\n"
-            "        self.request.sendall(b'HTTP/1.0 200 OK\\r\\n\\r\\n' + self.client_address[0].encode() + b'\\n')\n"
-            "socketserver.TCPServer.allow_reuse_address = True\n"
-            "s = socketserver.ThreadingTCPServer(('203.0.113.9', 80), H)\n"
-            "print('ready', flush=True)\n"
-            "s.serve_forever()\n")
-
-    def __init__(self):
-        number = f"{os.getpid() % 10000}x{next(_number)}"
-        self.name, self.here = f"vmsw-world-{number}", f"tw{number}"
-        self.holder = subprocess.Popen(["unshare", "--net", "sh", "-c", "echo ready; exec sleep infinity"], stdout=subprocess.PIPE, text=True)
-        assert self.holder.stdout.readline() == "ready\n"
-        run("ip", "link", "add", self.here, "type", "veth", "peer", "name", "eth0", "netns", str(self.holder.pid))
-        run("ip", "addr", "add", "203.0.113.1/24", "dev", self.here)
-        run("ip", "link", "set", self.here, "up")
-        self.inside("ip", "addr", "add", "203.0.113.9/24", "dev", "eth0")
-        self.inside("ip", "link", "set", "eth0", "up")
-        self.inside("ip", "link", "set", "lo", "up")
-        self.server = subprocess.Popen([*self.prefix(), "python3", "-c", self.code], stdout=subprocess.PIPE, text=True)
-        assert self.server.stdout.readline() == "ready\n"
-
-    def prefix(self):
-        return ["nsenter", f"--net=/proc/{self.holder.pid}/ns/net"]
-
-    def inside(self, *words, **more):
-        return run(*self.prefix(), *words, **more)
-
-    def close(self):
-        for process in (self.server, self.holder):
-            process.kill()
-            process.wait()
-        run("ip", "link", "del", self.here, check=False)
-
-
-@pytest.fixture
-def world(forwarding):
-    made = World()
-    yield made
-    made.close()
-
-
-# ---- a pretend VM that does DHCP ----
-
-def checksum(data):
-    if len(data) % 2:
-        data += b"\0"
-    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return ~total & 0xFFFF
-
-
-def dhcp_frame(vm, kind, xid, *, asked=None, server=None):
-    options = bytes([53, 1, kind])
-    if asked:
-        options += bytes([50, 4]) + asked
-    if server:
-        options += bytes([54, 4]) + server
-    body = struct.pack("!BBBBIHH", 1, 1, 6, 0, xid, 0, 0) + bytes(16) + raw(vm.address) + bytes(10 + 192)
-    body += bytes.fromhex("63825363") + options + b"\xff"
-    udp = struct.pack("!HHHH", 68, 67, 8 + len(body), 0) + body
-    head = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(udp), 0, 0, 64, 17, 0, bytes(4), b"\xff" * 4)
-    head = head[:10] + struct.pack("!H", checksum(head)) + head[12:]
-    return raw(BROADCAST) + raw(vm.address) + b"\x08\x00" + head + udp
-
-
-def dhcp_answer(vm, xid, kind, seconds):
-    """(address, server) of the answer of that kind; None if none comes in time; False if it was refused."""
-    deadline = time.monotonic() + seconds
-    while (left := deadline - time.monotonic()) > 0:
-        one = vm.receive(left)
-        if one is None or one[12:14] != b"\x08\x00" or one[23] != 17 or one[36:38] != b"\0\x44":
-            continue
-        body = one[42:]
-        if struct.unpack("!I", body[4:8])[0] != xid:
-            continue
-        options, at = {}, 240
-        while at < len(body) and body[at] != 255:
-            options[body[at]] = body[at + 2:at + 2 + body[at + 1]]
-            at += 2 + body[at + 1]
-        if options.get(53) == b"\x06":
-            return False
-        if options.get(53) == bytes([kind]):
-            return body[16:20], options.get(54)
-    return None
-
-
-def lease(vm, seconds=10):
-    """An address by DHCP, as text; None if there is none."""
-    deadline = time.monotonic() + seconds
-    xid = next(_number) + 0x5000
-    while time.monotonic() < deadline:
-        vm.send(dhcp_frame(vm, 1, xid))
-        offer = dhcp_answer(vm, xid, 2, 2)
-        if not offer:
-            continue
-        vm.send(dhcp_frame(vm, 3, xid, asked=offer[0], server=offer[1]))
-        ack = dhcp_answer(vm, xid, 5, 2)
-        if ack:
-            return str(ipaddress.ip_address(ack[0]))
-    return None
-
-
-def start(daemon, **networks):
-    """A daemon with shared networks by TAP in its configuration: name -> more fields."""
-    path = daemon.folder / "vmswitchd.conf"
-    path.write_text(json.dumps({"networks": [{"name": name, "mode": "shared", "uplink": "tap", "sockets": OPEN, **more} for name, more in networks.items()]}))
-    daemon.start("--config", str(path))
-    return daemon
-
-
-def tap_of(daemon, network):
-    return daemon.network(network)["uplink"]["interface"]
+pytestmark = [pytest.mark.root, pytest.mark.usefixtures("nat_tools")]
 
 
 def test_a_vm_gets_a_lease_and_the_gateway_answers(make_daemon, forwarding):
@@ -222,14 +61,6 @@ def test_two_guests_reach_each_other_the_gateway_and_the_world(make_daemon, worl
         one.ping(addresses[1])
 
 
-CURL = ("curl", "-s", "--max-time", "3")
-
-
-def fetch(host, port):
-    answer = run(*CURL, f"http://{host}:{port}/", check=False)
-    return answer.stdout.strip() if answer.returncode == 0 else None
-
-
 def test_a_reserved_address_is_its_guests_alone(make_daemon, forwarding):
     reservations = [{"mac": mac(7), "address": "192.168.105.77"}]
     made = start(make_daemon(), lab={"ipv4": {**SUBNET, "reservations": reservations}})
@@ -239,15 +70,32 @@ def test_a_reserved_address_is_its_guests_alone(make_daemon, forwarding):
         assert lease(other) not in (None, "192.168.105.77")
 
 
-def test_a_subnet_that_the_host_has_is_refused_and_named(make_daemon, world):
+@pytest.mark.parametrize("mode", ["shared", "host"])
+@pytest.mark.parametrize("words,named", [
+    (["route", "add", "10.55.0.0/16", "via", "203.0.113.9"], "10.55.0.0/16"),  # it is in a larger one
+    (["route", "add", "10.55.7.0/24", "via", "203.0.113.9"], "10.55.7.0/24"),
+    (["route", "add", "10.55.7.240/28", "via", "203.0.113.9", "table", "77"], "10.55.7.240/28"),  # a smaller one is in it
+    (["addr", "add", "10.55.7.9/32", "dev", "lo"], "10.55.7.9/32"),
+])
+def test_a_subnet_that_the_host_has_is_refused_and_named(make_daemon, world, words, named, mode):
     made = start(make_daemon())
-    run("ip", "route", "add", "10.55.0.0/16", "via", "203.0.113.9")
-    before = run("ip", "-o", "addr").stdout, run("ip", "route").stdout, tables()
-    answer = made.request("PUT", "/v1/networks/lab", {"mode": "shared", "uplink": "tap", "ipv4": {"gateway": "10.55.7.1"}})
-    assert answer.status == 409 and answer.json["field"] == "/ipv4", answer
-    assert "10.55.0.0/16" in answer.json["detail"] and world.here in answer.json["detail"], answer
-    assert (run("ip", "-o", "addr").stdout, run("ip", "route").stdout, tables()) == before
-    assert made.networks() == []
+    run("ip", *words)
+    try:
+        before = run("ip", "-o", "addr").stdout, run("ip", "route", "show", "table", "all").stdout, tables()
+        answer = made.request("PUT", "/v1/networks/lab", {"mode": mode, "uplink": "tap", "ipv4": {"gateway": "10.55.7.1", "dhcp": True}})
+        assert answer.status == 409 and answer.json["field"] == "/ipv4", answer
+        assert named in answer.json["detail"] and (world.here in answer.json["detail"] or "via lo" in answer.json["detail"]), answer
+        assert (run("ip", "-o", "addr").stdout, run("ip", "route", "show", "table", "all").stdout, tables()) == before
+        assert made.networks() == [] and not dnsmasqs()
+    finally:
+        run("ip", words[0], "del", *words[2:])
+
+
+def test_no_ipv6_prefix_is_given_out_by_a_tap(make_daemon):
+    """So none can overlap; the network is refused by name."""
+    made = start(make_daemon())
+    answer = made.request("PUT", "/v1/networks/lab", {"mode": "shared", "uplink": "tap", "ipv6": {"prefix": "fd00:1::/64"}})
+    assert answer.status == 422 and answer.json["field"] == "/ipv6/prefix", answer
 
 
 def test_a_configured_network_waits_until_its_subnet_is_free(make_daemon, world):
@@ -258,17 +106,6 @@ def test_a_configured_network_waits_until_its_subnet_is_free(make_daemon, world)
     assert "vmswitch" not in tables() and not dnsmasqs()
     run("ip", "route", "del", "192.168.105.128/25")
     made.wait_up("lab", 20)
-
-
-def arp_reply_of(vm, address, sender):
-    """Answers the host's ARP for 'sender'; True once it has asked."""
-    del address
-    deadline = time.monotonic() + 3
-    while (one := vm.receive(max(0.0, deadline - time.monotonic()))) is not None:
-        if one[12:14] == b"\x08\x06" and one[38:42] == ipaddress.ip_address(sender).packed:
-            vm.send(one[6:12] + raw(vm.address) + bytes.fromhex("08060001080006040002") + raw(vm.address) + one[38:42] + one[22:28] + one[28:32])
-            return True
-    return False
 
 
 def test_two_networks_at_once_are_apart(make_daemon, world):
@@ -289,25 +126,6 @@ def test_two_networks_at_once_are_apart(make_daemon, world):
         assert reaches_world(world, a, gateway, one)
         assert not reaches_world(world, a, gateway, "192.168.107.200"), "a source of another subnet"
     made.ask("GET", "/v1/health")
-
-
-def ip_frame(vm, to, source, destination, payload=b"spoken", port=4711):
-    udp = struct.pack("!HHHH", 4000, port, 8 + len(payload), 0) + payload
-    head = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(udp), 0, 0, 64, 17, 0, ipaddress.ip_address(source).packed, ipaddress.ip_address(destination).packed)
-    head = head[:10] + struct.pack("!H", checksum(head)) + head[12:]
-    return (raw(to) + raw(vm.address) + b"\x08\x00" + head + udp).ljust(60, b"\0")
-
-
-def reaches_world(world, vm, gateway, source):
-    """Whether the world hears a datagram with that source, from the host's address."""
-    code = ("import socket\ns = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\ns.bind(('203.0.113.9', 4711))\ns.settimeout(2)\nprint('ready', flush=True)\n"
-            "try:\n    print(s.recvfrom(99)[1][0])\nexcept TimeoutError:\n    print('none')\n")
-    with subprocess.Popen([*world.prefix(), "python3", "-c", code], stdout=subprocess.PIPE, text=True) as listener:
-        assert listener.stdout.readline() == "ready\n"
-        vm.send(ip_frame(vm, gateway, source, "203.0.113.9"))
-        heard = listener.stdout.readline().strip()
-    assert heard in ("none", "203.0.113.1"), heard
-    return heard != "none"
 
 
 def test_a_guest_cannot_reach_the_hosts_loopback(make_daemon, forwarding):
@@ -354,11 +172,11 @@ def test_a_port_in_use_is_said_and_tried_again(make_daemon, forwarding):
         made = start(make_daemon(), lab={"forwards": [{"proto": "tcp", "host": f"127.0.0.1:{port}", "guest": "192.168.105.9:80"}]})
         wait_for(lambda: made.health("lab").get("state") == "degraded", what="degraded")
         assert f"forward tcp 127.0.0.1:{port}" in made.health("lab")["reason"]
-        assert str(port) not in run("nft", "list", "table", "ip", "vmswitch-lab").stdout, "nobody's port is taken from them"
+        assert str(port) not in run("nft", "list", "table", "inet", "vmswitch-lab").stdout, "nobody's port is taken from them"
         with StreamVm(made.path("lab.stream"), mac(1)) as vm:
             assert lease(vm), "the rest works"
     made.wait_up("lab", 10)
-    assert str(port) in run("nft", "list", "table", "ip", "vmswitch-lab").stdout
+    assert str(port) in run("nft", "list", "table", "inet", "vmswitch-lab").stdout
 
 
 def test_a_host_that_does_not_forward_is_told_how(make_daemon):
@@ -379,11 +197,6 @@ def test_a_host_that_does_not_forward_is_told_how(make_daemon):
 
 
 # ---- who dies ----
-
-def nothing_is_left(tap):
-    wait_for(lambda: not dnsmasqs(), 3, "the end of dnsmasq")
-    wait_for(lambda: "vmswitch" not in tables(), 3, "the rules being gone")
-    assert run("ip", "link", "show", tap, check=False).returncode != 0
 
 
 def test_sigterm_leaves_nothing(make_daemon, forwarding):
@@ -478,7 +291,143 @@ def test_a_dead_control_takes_nothing_with_it(make_daemon, forwarding):
     made.wait_up("lab")
 
 
+def test_a_dead_helpers_rules_and_server_go_without_anybodys_help(make_daemon, forwarding):
+    """Control, which would start another, is kept from it."""
+    made = start(make_daemon(), lab={})
+    made.wait_up("lab")
+    children = made.children()
+    os.kill(children["control"], signal.SIGSTOP)
+    try:
+        os.kill(children["nat lab"], signal.SIGKILL)
+        wait_for(lambda: not dnsmasqs() and "vmswitch" not in tables(), 5, "nothing of it")
+    finally:
+        os.kill(children["control"], signal.SIGCONT)
+    wait_for(lambda: len(dnsmasqs()) == 1 and "vmswitch-lab" in tables(), 10, "another helper")
+    made.wait_up("lab")
+
+
+def test_a_network_that_a_reload_takes_away_leaves_nothing(make_daemon, forwarding):
+    other = {"gateway": "192.168.107.1"}
+    made = start(make_daemon(), lab={}, other={"ipv4": other})
+    made.wait_up("lab")
+    made.wait_up("other")
+    tap = tap_of(made, "lab")
+    path = made.folder / "vmswitchd.conf"
+    path.write_text(json.dumps({"networks": [one for one in json.loads(path.read_text())["networks"] if one["name"] == "other"]}))
+    made.ask("POST", "/v1/reload")
+    wait_for(lambda: "vmswitch-lab" not in tables() and len(dnsmasqs()) == 1, 5, "its rules and server being gone")
+    assert run("ip", "link", "show", tap, check=False).returncode != 0
+    wait_for(lambda: not (made.runtime / "lab.dhcp").exists() and not (made.state / "leases" / "lab").exists(), 3, "its folders being gone")
+    assert made.health("other")["state"] == "up" and "vmswitch-other" in tables() and (made.state / "leases" / "other").exists()
+
+
+def can_bind(unbound, port):
+    try:
+        unbound.bind(("0.0.0.0", port))
+    except OSError:
+        return False
+    return True
+
+
+def pretend_dnsmasq(runtime, user=None, pass_fds=()):
+    """A process that looks like one that was caught in the kernel when its daemon was killed."""
+    words = ["dnsmasq", "-c", "read forever", f"--conf-file={runtime}/lab.dhcp/dnsmasq.conf"]
+    return subprocess.Popen(words, executable="/bin/sh", stdin=subprocess.PIPE, user=user, pass_fds=pass_fds)
+
+
+def test_a_server_that_outlived_its_daemon_does_not_hold_up_the_next(make_daemon, forwarding):
+    made = start(make_daemon(), lab={})
+    made.wait_up("lab")
+    user = int(status_of(next(iter(dnsmasqs())))["Uid"].split()[0])
+    made.kill()
+    wait_for(lambda: not dnsmasqs(), 5, "the end of its own")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as port:
+        wait_for(lambda: can_bind(port, 53), 5, "its port")
+        stuck = pretend_dnsmasq(made.runtime, user, [port.fileno()])
+    others = [pretend_dnsmasq(made.runtime), pretend_dnsmasq("/run/another", user)]
+    try:
+        made.start("--config", str(made.folder / "vmswitchd.conf"))
+        made.wait_up("lab")
+        assert stuck.wait(1) == -signal.SIGKILL and f"pid {stuck.pid}: it is killed" in made.log()
+        assert [other.poll() for other in others] == [None, None], "of another user, of another daemon"
+    finally:
+        for process in (stuck, *others):
+            process.kill()
+            process.communicate()
+
+
+def test_a_tap_that_is_somebody_elses_is_never_touched(make_daemon, forwarding):
+    """Whatever its name: an administrator's, which stays without a process."""
+    run("ip", "tuntap", "add", "vmsw0", "mode", "tap")
+    try:
+        before = run("ip", "-o", "link", "show", "vmsw0").stdout
+        made = start(make_daemon(), lab={})
+        made.wait_up("lab")
+        assert tap_of(made, "lab") != "vmsw0"
+        made.kill()
+        wait_for(lambda: "vmswitch" not in tables(), 5, "the end")
+        made.start("--config", str(made.folder / "vmswitchd.conf"))
+        made.wait_up("lab")
+        assert made.stop() == 0
+        assert run("ip", "-o", "link", "show", "vmsw0").stdout == before
+    finally:
+        run("ip", "link", "del", "vmsw0")
+
+
+# ---- what the host has not ----
+
+DNSMASQ = Path("/usr/sbin/dnsmasq")
+
+
+def reason(made):
+    return made.health("lab").get("reason") or ""
+
+
+def test_dnsmasq_that_is_not_installed_is_named_and_used_once_it_is(make_daemon, forwarding):
+    made = start(make_daemon(), preexec=instead_of(DNSMASQ, "/dev/null"), lab={})
+    wait_for(lambda: "dnsmasq is not installed: install it" in reason(made), what="what to do being told")
+    assert made.health("lab")["state"] == "degraded" and "vmswitch-lab" in tables(), "the rest works"
+    answer = made.request("PUT", "/v1/networks/api", {"mode": "shared", "uplink": "tap", "ipv4": {"gateway": "192.168.107.1"}})
+    assert answer.status == 422 and "install" in answer.json["next_step"], answer
+    answer = made.request("PUT", "/v1/networks/api", {"mode": "host", "uplink": "tap", "ipv4": {"dhcp": True}})
+    assert answer.status == 422 and answer.json["field"] == "/ipv4/dhcp", answer
+    made.ask("PUT", "/v1/networks/api", {"mode": "host", "uplink": "tap"}, expect=(201,))
+    put_back(made, DNSMASQ)
+    made.wait_up("lab", 20)
+    with StreamVm(made.path("lab.stream"), mac(1)) as vm:
+        assert lease(vm)
+
+
+def test_a_dnsmasq_that_dies_again_and_again_is_said_and_tried_less_often(make_daemon, forwarding, folder):
+    times, program = folder / "times", folder / "dnsmasq"
+    times.write_text("")
+    times.chmod(0o666)
+    program.write_text(f"#!/bin/sh\ndate +%s%N >> {times}\necho 'dnsmasq: cannot do it today' >&2\nexit 3\n")
+    program.chmod(0o755)
+    made = start(make_daemon(), preexec=instead_of(DNSMASQ, program), lab={})
+    wait_for(lambda: "dnsmasq ended (exit code 3): cannot do it today" in reason(made), what="why it ended being told")
+    assert made.health("lab")["state"] == "degraded"
+    wait_for(lambda: len(times.read_text().split()) >= 4, 20, "four starts")
+    at = [int(one) for one in times.read_text().split()]
+    assert at[3] - at[2] > at[1] - at[0], "the back-off grows"
+    put_back(made, DNSMASQ)
+    made.wait_up("lab", 30)
+    with StreamVm(made.path("lab.stream"), mac(1)) as vm:
+        assert lease(vm)
+
+
+def test_nftables_that_is_not_installed_is_named_and_used_once_it_is(make_daemon, forwarding):
+    library = next(Path("/usr/lib").glob("*/libnftables.so.1")).resolve()
+    made = start(make_daemon(), preexec=instead_of(library, "/dev/null"), lab={})
+    wait_for(lambda: "libnftables.so.1 cannot be loaded: install it" in reason(made), what="what to do being told")
+    assert made.health("lab")["state"] == "degraded" and "vmswitch-lab" not in tables()
+    put_back(made, library)
+    made.wait_up("lab", 30)
+    assert "vmswitch-lab" in tables()
+
+
 # ---- privilege ----
+
 
 def test_S08_helper_and_server_have_two_capabilities_and_no_root(make_daemon, forwarding):
     made = start(make_daemon(), lab={})
@@ -504,9 +453,9 @@ def test_nobody_else_can_change_the_rules(make_daemon, forwarding):
     """A firewall that is loaded anew (flush ruleset) leaves them."""
     made = start(make_daemon(), lab={})
     made.wait_up("lab")
-    rules = run("nft", "list", "table", "ip", "vmswitch-lab").stdout
+    rules = run("nft", "list", "table", "inet", "vmswitch-lab").stdout
     run("nft", "flush", "ruleset", check=False)
-    assert run("nft", "list", "table", "ip", "vmswitch-lab").stdout == rules
+    assert run("nft", "list", "table", "inet", "vmswitch-lab").stdout == rules
 
 
 def test_300_short_lived_guests_exhaust_nothing(make_daemon, forwarding):
@@ -536,15 +485,8 @@ def test_300_short_lived_guests_exhaust_nothing(make_daemon, forwarding):
     made.wait_up("lab")
     assert len(dnsmasqs()) == 1
     wait_for(lambda: [descriptors(pid) for pid in pids] == before, 5, "no descriptor more than before")
-    assert len((made.runtime / "lab.dhcp" / "leases").read_text().splitlines()) <= 253
+    assert len(lease_file(made).read_text().splitlines()) <= 253
     assert "given back" in made.log()
-
-
-def answer_arp(vm, address, stop):
-    while not stop.is_set():
-        one = vm.receive(0.2)
-        if one and one[12:14] == b"\x08\x06" and one[38:42] == ipaddress.ip_address(address).packed:
-            vm.send(one[6:12] + raw(vm.address) + bytes.fromhex("08060001080006040002") + raw(vm.address) + one[38:42] + one[22:28] + one[28:32])
 
 
 def test_what_dnsmasq_says_is_in_the_log_and_why_it_ended_in_the_reason(make_daemon, forwarding):
@@ -561,10 +503,10 @@ def test_what_dnsmasq_says_is_in_the_log_and_why_it_ended_in_the_reason(make_dae
 def test_two_daemons_with_a_network_of_one_name(make_daemon, forwarding):
     first = start(make_daemon(), lab={})
     first.wait_up("lab")
-    rules = run("nft", "list", "table", "ip", "vmswitch-lab").stdout
+    rules = run("nft", "list", "table", "inet", "vmswitch-lab").stdout
     second = start(make_daemon(), lab={"ipv4": {"gateway": "192.168.108.1"}})
     wait_for(lambda: "another vmswitchd" in (second.health("lab").get("reason") or ""), what="the clash being named")
-    assert run("nft", "list", "table", "ip", "vmswitch-lab").stdout == rules
+    assert run("nft", "list", "table", "inet", "vmswitch-lab").stdout == rules
     assert first.stop() == 0
     second.wait_up("lab", 10)
     assert second.stop() == 0

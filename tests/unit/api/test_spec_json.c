@@ -289,7 +289,6 @@ static void pairs_that_make_no_sense_are_named(void **state)
     assert_senseless("{\"mode\": \"shared\", \"uplink\": \"vmnet\"}", "/uplink");
     assert_senseless("{\"mode\": \"bridged\"}", "/interface");
     assert_senseless("{\"mode\": \"shared\", \"interface\": \"eth0\"}", "/interface");
-    assert_senseless("{\"mode\": \"host\", \"uplink\": \"tap\", \"ipv4\": {\"dhcp\": true}}", "/ipv4/dhcp");
     assert_senseless("{\"mode\": \"shared\", \"ipv4\": null}", "/ipv4");
     assert_senseless("{\"ipv4\": {\"gateway\": \"10.0.0.1\", \"dhcp\": true}}", "/ipv4/dhcp");
     assert_senseless("{\"forwards\": [{\"proto\": \"tcp\", \"host\": 80, \"guest\": \"192.168.105.5:80\"}]}",
@@ -297,6 +296,7 @@ static void pairs_that_make_no_sense_are_named(void **state)
     assert_senseless("{\"host_loopback\": true}", "/host_loopback");
     assert_senseless("{\"ipv6\": {\"prefix\": \"fd00::/64\"}}", "/ipv6/prefix");
     assert_taken("{\"mode\": \"host\", \"uplink\": \"tap\"}");
+    assert_taken("{\"mode\": \"host\", \"uplink\": \"tap\", \"ipv4\": {\"dhcp\": true}}");
     assert_taken("{\"mode\": \"bridged\", \"uplink\": \"tap\", \"interface\": \"br0\"}");
     assert_taken("{\"mode\": \"internal\", \"uplink\": \"none\"}");
 }
