@@ -197,6 +197,7 @@ static void fill_order(const struct front_plan *plan, struct keep_order *order)
     order->run_uid = plan->uid;
     order->run_gid = plan->gid;
     order->uplink = spec->uplink;
+    order->has_nat = network_spec_wants_nat(spec, spec->uplink);
     order->log_level = (int)plan->log_level;
     memcpy(order->tap.network, spec->name, sizeof(order->tap.network));
     memcpy(order->tap.bridge, spec->interface, sizeof(order->tap.bridge));
@@ -236,6 +237,7 @@ static int start_loop(struct front *front)
         return r;
     uv_timer_init(&front->loop, &front->deadline);
     front->deadline.data = front;
+    front_nat_init(front);
     uv_timer_start(&front->deadline, on_start_deadline, START_MS, 0);
     for (size_t i = 0; i < sizeof(caught) / sizeof(caught[0]); i++) {
         uv_signal_init(&front->loop, &front->signals[i]);
@@ -271,6 +273,7 @@ static void close_loop(struct front *front)
         close(front->socket_fd);
     channel_uv_close(front->keeper);
     uv_close((uv_handle_t *)&front->deadline, NULL);
+    uv_close((uv_handle_t *)&front->uplink.nat_timer, NULL);
     for (size_t i = 0; i < sizeof(front->signals) / sizeof(front->signals[0]); i++)
         uv_close((uv_handle_t *)&front->signals[i], NULL);
     if (front->network) /* it did not close in time; the process ends all the same */

@@ -8,8 +8,8 @@
  *            Before it reads the first it has given up every privilege for good.
  *   keeper   (daemon/keeper.h) the same executable, which keeps the privilege: makes the socket and the
  *            pidfile, opens TAPs, starts the uplink's process; and removes what it made when the front is
- * gone. uplink   the role of vmswitchd (daemon/roles.h), where the uplink needs a process. The front is its
- * control.
+ * gone. uplink   the role of vmswitchd (daemon/roles.h), where the uplink needs a process, or nat beside a
+ * TAP. The front is its control.
  *
  * Order: lock, socket (bound, listening), uplink, pidfile, on_ready. Whoever connects earlier waits in the
  * backlog. What fails before on_ready ends the program with 1 and its reason, and nothing is left behind.
@@ -76,6 +76,10 @@ int front_role(const char *program, int argc, char **argv);
 /* Sets spec->uplink to what carries its mode: 'wanted' is the value of VMSWITCH_UPLINK ("auto", "tap",
  * "user", "none", "vmnet"; NULL or "": auto). Then checks the whole. Returns 0, or -1 with a sentence. */
 int front_choose_uplink(struct network_spec *spec, const char *wanted, char *why, size_t why_size);
+
+/* Takes out of a spec, whose uplink was chosen, what a TAP has not, which is logged: an IPv6 prefix, and DHCP
+ * of a host network where dnsmasq is not installed. Of other uplinks it changes nothing. */
+void front_fit_to_tap(struct network_spec *spec);
 
 /* That check alone, for a spec that was changed since. Returns 0, or -1 with a sentence. */
 int front_check(const struct network_spec *spec, char *why, size_t why_size);

@@ -5,6 +5,7 @@
 
 #include "api/offer.h"
 #include "api/spec_json.h"
+#include "daemon/dhcp_server.h"
 #include "daemon/front.h"
 #include "daemon/roles.h"
 
@@ -38,6 +39,19 @@ static enum network_uplink best_uplink(enum network_mode mode)
     if (vmnet_role_exists())
         return WANT_VMNET;
     return mode == MODE_SHARED ? WANT_USER : WANT_TAP;
+}
+
+void front_fit_to_tap(struct network_spec *spec)
+{
+    if (spec->uplink != WANT_TAP)
+        return;
+    if (spec->ipv6.has_prefix)
+        log_info("the uplink tap has no IPv6: the prefix is ignored");
+    spec->ipv6.has_prefix = false;
+    if (spec->mode != MODE_HOST || !spec->ipv4.dhcp || dhcp_server_program())
+        return;
+    log_warn("guests get no address: dnsmasq is not installed (Debian: dnsmasq-base)");
+    spec->ipv4.dhcp = false;
 }
 
 /* In what the program's users know: modes and addresses are options, the uplink is a variable. */

@@ -55,6 +55,8 @@ int front_role(const char *program, int argc, char **argv)
         return keeper_main(program, ROLE_CHANNEL_FD);
     case ROLE_VMNET:
         return vmnet_main(ROLE_CHANNEL_FD, options.uid, options.gid);
+    case ROLE_NAT:
+        return nat_main(ROLE_CHANNEL_FD, options.uid, options.gid);
     case ROLE_UPLINK:
         if (privileges_drop(options.uid, options.gid, why, sizeof(why)) < 0)
             return complain(program, why);

@@ -30,7 +30,7 @@ static void plug(struct front *front, enum uplink_kind kind, const struct uplink
     network_plug_uplink(front->network, &order, fd);
     if (network_wants_uplink(front->network))
         front_uplink_failed(front, "it could not be plugged in");
-    else
+    else if (!front_nat_is_wanted(front))
         front_uplink_is_up(front);
 }
 
@@ -68,7 +68,9 @@ static void on_message(void *ctx, struct message *message)
 {
     struct front *front = ctx;
     struct front_uplink *up = &front->uplink;
-    if (message->type == MSG_UPLINK_READY) {
+    if (message->type == MSG_UPLINK_READY && front_nat_is_wanted(front)) {
+        return; /* the TAP has its facts already */
+    } else if (message->type == MSG_UPLINK_READY) {
         up->facts = *(const struct uplink_facts *)message->payload;
         up->facts.ifname[0] = 0; /* it has none: not its own to name */
         up->is_ready = true;
@@ -80,6 +82,8 @@ static void on_message(void *ctx, struct message *message)
         if ((unsigned)from->state < UPLINK_N_STATES && message_text_ok(from->reason, sizeof(from->reason))) {
             memcpy(up->reason, from->reason, sizeof(up->reason));
             report(front, from->state, from->reason);
+            if (from->state == UPLINK_UP && front_nat_is_wanted(front))
+                front_uplink_is_up(front);
         }
     }
 }
@@ -97,6 +101,8 @@ static void on_started(struct front *front, struct message *message)
     up->is_asked = false;
     if (started->error || message->fd < 0) {
         report(front, UPLINK_DEGRADED, started->error ? started->why : "no descriptors left");
+        if (front_nat_is_wanted(front))
+            front_nat_retry_later(front); /* a network that has its TAP asks for nothing */
         return;
     }
     up->pid = started->pid;
@@ -107,7 +113,10 @@ static void on_started(struct front *front, struct message *message)
         return;
     }
     message->fd = -1;
-    channel_uv_send(up->channel, MSG_CONFIGURE, 0, &front->plan->spec, sizeof(front->plan->spec), -1);
+    if (front_nat_is_wanted(front))
+        front_nat_send(front);
+    else
+        channel_uv_send(up->channel, MSG_CONFIGURE, 0, &front->plan->spec, sizeof(front->plan->spec), -1);
 }
 
 static void on_exited(struct front *front, const struct child_exited *exited)
@@ -130,6 +139,8 @@ static void on_exited(struct front *front, const struct child_exited *exited)
     log_warn("uplink: %s", why);
     if (!had_data)
         report(front, UPLINK_DEGRADED, why);
+    if (front_nat_is_wanted(front))
+        front_nat_retry_later(front);
 }
 
 /* ---- tap ---- */
@@ -142,8 +153,13 @@ static void on_tap(struct front *front, struct message *message)
         report(front, UPLINK_DEGRADED, tap->error ? tap->why : "no descriptors left");
         return;
     }
+    memcpy(front->uplink.tap, tap->facts.ifname, sizeof(front->uplink.tap));
     plug(front, UPLINK_TAP, &tap->facts, message->fd);
     message->fd = -1;
+    if (!front_nat_is_wanted(front))
+        return;
+    report(front, UPLINK_STARTING, "");
+    front_nat_serve(front);
 }
 
 /* ---- the rest ---- */

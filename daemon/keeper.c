@@ -9,16 +9,21 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "daemon/accounts.h"
 #include "daemon/channel.h"
 #include "daemon/children.h"
 #include "daemon/clock.h"
+#include "daemon/folders.h"
 #include "daemon/keeper_files.h"
 #include "daemon/message.h"
+#include "daemon/nat_place.h"
 #include "daemon/roles.h"
 #include "daemon/signal_pipe.h"
 #include "daemon/spawn.h"
 #include "daemon/tap.h"
 #include "io/log.h"
+
+#define NAT_DIR "/run/vmswitch-front"
 
 struct keeper {
     struct channel *front; /* NULL: it has ended */
@@ -27,6 +32,7 @@ struct keeper {
     struct keep_order order;
     struct keeper_files files;
     struct children children; /* the uplink's process, and those of it that are ending */
+    int nat_dir_fd;           /* the folder of folders for nat; -1: not needed yet */
     int signal_fd;
 };
 
@@ -66,6 +72,7 @@ static int take_order(struct keeper *keeper, const struct message *message)
     log_set_level((enum log_level)order->log_level);
     keeper->children.hello = (struct hello){
         .protocol = MESSAGE_PROTOCOL, .log_level = order->log_level, .is_root = geteuid() == 0};
+    snprintf(keeper->children.hello.runtime_dir, sizeof(keeper->children.hello.runtime_dir), "%s", NAT_DIR);
     answer.error = -keeper_files_take(&keeper->files, order, &fd, answer.why, sizeof(answer.why));
     /* The paths were of that folder; it must not be kept from being unmounted. */
     if (chdir("/") < 0)
@@ -75,8 +82,34 @@ static int take_order(struct keeper *keeper, const struct message *message)
 
 static void name_child(const struct keeper *keeper, struct child_id *id)
 {
-    *id = (struct child_id){.role = keeper->order.uplink == WANT_VMNET ? ROLE_VMNET : ROLE_UPLINK};
+    *id = (struct child_id){.role = keeper->order.uplink == WANT_VMNET ? ROLE_VMNET
+                                    : keeper->order.uplink == WANT_TAP ? ROLE_NAT
+                                                                       : ROLE_UPLINK};
     memcpy(id->name, keeper->order.name, sizeof(id->name));
+}
+
+/* Its files are in a folder of the system's, which no client's option names. */
+static int prepare_nat(struct keeper *keeper, struct child_start *start, char *why, size_t size)
+{
+    struct nat_place place = {.leases_fd = -1};
+    if (!accounts_find_dhcp(&place.uid, &place.gid))
+        place.uid = 0;
+    if (keeper->nat_dir_fd < 0 && geteuid() == 0)
+        keeper->nat_dir_fd = folders_open_runtime(NAT_DIR, why, size);
+    if (keeper->nat_dir_fd < 0 && geteuid() == 0)
+        return keeper->nat_dir_fd;
+    place.dir_fd = keeper->nat_dir_fd;
+    return nat_place_prepare(&place, start, why, size);
+}
+
+static void remove_nat_folders(struct keeper *keeper)
+{
+    if (keeper->nat_dir_fd < 0)
+        return;
+    folders_remove_dhcp(keeper->nat_dir_fd, keeper->order.name);
+    close(keeper->nat_dir_fd);
+    keeper->nat_dir_fd = -1;
+    rmdir(NAT_DIR); /* if ours was the last */
 }
 
 static int start_uplink(struct keeper *keeper, const struct message *message)
@@ -86,7 +119,8 @@ static int start_uplink(struct keeper *keeper, const struct message *message)
     struct child *child = NULL;
     int fd = -1;
     name_child(keeper, &start.child);
-    int r = children_start(&keeper->children, &start, &child, answer.why, sizeof(answer.why));
+    int r = start.child.role == ROLE_NAT ? prepare_nat(keeper, &start, answer.why, sizeof(answer.why)) : 0;
+    r = r < 0 ? r : children_start(&keeper->children, &start, &child, answer.why, sizeof(answer.why));
     if (r == 0) {
         answer.pid = (int32_t)child->pid;
         r = fd = child_connect_control(child);
@@ -129,7 +163,8 @@ static int publish(struct keeper *keeper, const struct message *message)
 static int on_front_message(void *ctx, struct message *message)
 {
     struct keeper *keeper = ctx;
-    const bool is_process = keeper->order.uplink == WANT_USER || keeper->order.uplink == WANT_VMNET;
+    const bool is_process = keeper->order.uplink == WANT_USER || keeper->order.uplink == WANT_VMNET ||
+                            (keeper->order.uplink == WANT_TAP && keeper->order.has_nat);
     if (message->type == MSG_KEEP)
         return take_order(keeper, message);
     if (!keeper->has_order)
@@ -213,12 +248,14 @@ int keeper_main(const char *program, int channel_fd)
     keeper->files = (struct keeper_files){.lock = {.dir_fd = -1, .fd = -1},
                                           .socket = {.dir_fd = -1, .fd = -1},
                                           .pidfile = {.dir_fd = -1, .fd = -1}};
+    keeper->nat_dir_fd = -1;
     keeper->front = front;
     keeper->front_pid = getppid(); /* if it has gone already, nothing will be asked of us */
     while (keeper->front || children_count(&keeper->children) > 0)
         turn(keeper);
     if (keeper->order.tap.bridge[0])
         tap_remove_stale(); /* a TAP that is still there is seen to by the next start */
+    remove_nat_folders(keeper);
     keeper_files_remove(&keeper->files);
     channel_destroy(front); /* last: the front goes when it sees this */
     free(keeper);

@@ -9,6 +9,8 @@
  * client. A front that was taken over can ask for this one uplink again, and for the end. It ends after its
  * children and after what it made is gone; the front waits for that.
  *
+ * The process nat beside a TAP has its folder in /run/vmswitch-front, which is removed with it.
+ *
  * Messages: MSG_KEEP -> MSG_BOUND + socket; MSG_START -> MSG_STARTED + channel, MSG_EXITED later; MSG_STOP;
  * MSG_OPEN_TAP -> MSG_TAP + fd; MSG_PUBLISH -> MSG_DONE. Payloads of MSG_START, _STOP and _OPEN_TAP are not
  * looked at.

@@ -72,9 +72,6 @@ static void warn(const struct socket_vmnet_options *options, const struct front_
     const enum network_uplink uplink = plan->spec.uplink;
     if (geteuid() != 0 && (uplink == WANT_VMNET || uplink == WANT_TAP))
         log_warn("running without root: the %s uplink is not likely to start", network_uplink_name(uplink));
-    if (uplink == WANT_TAP && options->mode == MODE_SHARED)
-        log_warn(
-            "the uplink tap serves neither DHCP nor NAT here: VMSWITCH_UPLINK=user does, or a vmswitchd");
     if (geteuid() != getuid())
         log_warn("running with setuid, which lets everybody make networks; start it by sudo instead");
     if (uplink == WANT_VMNET && options->mode == MODE_SHARED && !options->has_gateway)
@@ -99,6 +96,9 @@ static int make_plan(struct front_plan *plan, const struct socket_vmnet_options 
         return -1;
     if (plan->spec.uplink == WANT_VMNET)
         socket_vmnet_options_fill_vmnet(options, &plan->spec);
+    else if (plan->spec.uplink == WANT_TAP)
+        plan->spec.ipv4.dhcp = socket_vmnet_options_have_dhcp(options);
+    front_fit_to_tap(&plan->spec);
     if (front_check(&plan->spec, why, size) < 0)
         return -1;
     return choose_user(plan, why, size);

@@ -247,12 +247,17 @@ int socket_vmnet_options_parse(struct socket_vmnet_options *ret_options, int arg
     return take(ret_options, &given, ret_why, why_size);
 }
 
+bool socket_vmnet_options_have_dhcp(const struct socket_vmnet_options *options)
+{
+    const bool is_identified = options->has_network_id && options->mode == MODE_HOST;
+    return options->mode != MODE_BRIDGED && !options->disable_dhcp && !is_identified;
+}
+
 void socket_vmnet_options_fill_vmnet(const struct socket_vmnet_options *options, struct network_spec *spec)
 {
     const bool is_identified = options->has_network_id && spec->mode == MODE_HOST;
-    const bool has_dhcp = !options->disable_dhcp && !is_identified;
-    spec->ipv4.dhcp = spec->mode != MODE_BRIDGED && has_dhcp;
-    if (!options->has_gateway && has_dhcp)
+    spec->ipv4.dhcp = socket_vmnet_options_have_dhcp(options);
+    if (!options->has_gateway && spec->ipv4.dhcp)
         spec->ipv4.gateway = spec->ipv4.netmask = spec->ipv4.dhcp_end = 0;
     spec->vmnet.has_interface_id = options->has_interface_id;
     memcpy(spec->vmnet.interface_id, options->interface_id, sizeof(spec->vmnet.interface_id));

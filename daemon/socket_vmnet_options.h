@@ -32,6 +32,10 @@ struct socket_vmnet_options {
 int socket_vmnet_options_parse(struct socket_vmnet_options *ret_options, int argc, char **argv, char *ret_why,
                                size_t why_size);
 
+/* Whether guests get addresses, from vmnet or beside a TAP: in host mode too, but on a network with an
+ * identifier. */
+bool socket_vmnet_options_have_dhcp(const struct socket_vmnet_options *options);
+
 /* Puts into 'spec', whose uplink is vmnet, what vmnet knows and no other uplink does. It serves DHCP in host
  * mode too, but on a network with an identifier; addresses that nobody named are its own choice. */
 void socket_vmnet_options_fill_vmnet(const struct socket_vmnet_options *options, struct network_spec *spec);

@@ -55,6 +55,9 @@ static void finish_spec(struct network_spec *spec, const struct own *own)
         if (!own->options->start) /* its own choice, told as a fact */
             spec->ipv4.gateway = spec->ipv4.netmask = spec->ipv4.dhcp_end = 0;
     }
+    if (spec->uplink == WANT_TAP && spec->mode == MODE_HOST)
+        spec->ipv4.dhcp = true;
+    front_fit_to_tap(spec);
     if (spec->mode == MODE_SHARED && (spec->uplink == WANT_USER || spec->uplink == WANT_VMNET)) {
         spec->ipv6.has_prefix = true;
         memcpy(spec->ipv6.prefix, own->facts.prefix, sizeof(spec->ipv6.prefix));

@@ -68,6 +68,20 @@ static void addresses_are_checked(void **state)
     assert_non_null(strstr(why, "dhcp_end must be in the gateway's subnet"));
 }
 
+static void a_tap_has_no_ipv6(void **state)
+{
+    struct network_spec spec;
+    (void)state;
+    network_spec_init(&spec, "test", MODE_SHARED);
+    spec.ipv6.has_prefix = true;
+    spec.uplink = WANT_USER;
+    front_fit_to_tap(&spec);
+    assert_true(spec.ipv6.has_prefix);
+    spec.uplink = WANT_TAP;
+    front_fit_to_tap(&spec);
+    assert_false(spec.ipv6.has_prefix);
+}
+
 static void a_name_is_one_and_stays(void **state)
 {
     char a[NETWORK_NAME_SIZE], b[NETWORK_NAME_SIZE], c[NETWORK_NAME_SIZE];
@@ -85,7 +99,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(auto_is_what_the_system_has), cmocka_unit_test(the_variable_decides),
         cmocka_unit_test(what_cannot_be_is_said),      cmocka_unit_test(addresses_are_checked),
-        cmocka_unit_test(a_name_is_one_and_stays),
+        cmocka_unit_test(a_tap_has_no_ipv6),           cmocka_unit_test(a_name_is_one_and_stays),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -204,6 +204,19 @@ static void an_uplink_that_was_not_ordered_is_not_started(void **state)
     assert_gone(rig);
 }
 
+/* A bridge's TAP, or that of a host network without DHCP: there is nothing for a process to do. */
+static void no_process_is_started_beside_a_tap_that_needs_none(void **state)
+{
+    static const struct child_start start;
+    struct rig *rig = *state;
+    struct keep_order order = order_of(rig);
+    order.uplink = WANT_TAP;
+    say(rig, MSG_KEEP, &order, sizeof(order));
+    assert_int_equal(hear(rig), MSG_BOUND);
+    say(rig, MSG_START, &start, sizeof(start));
+    assert_gone(rig);
+}
+
 static void requests_that_are_the_monitors_are_refused(void **state)
 {
     static const struct bind_request bind;
@@ -243,6 +256,7 @@ int main(void)
         KEEPER_TEST(a_pidfile_is_published_once),
         KEEPER_TEST(another_uplink_than_the_orders_is_refused),
         KEEPER_TEST(an_uplink_that_was_not_ordered_is_not_started),
+        KEEPER_TEST(no_process_is_started_beside_a_tap_that_needs_none),
         KEEPER_TEST(requests_that_are_the_monitors_are_refused),
         KEEPER_TEST(an_order_of_nonsense_is_refused),
         KEEPER_TEST(what_cannot_be_made_is_said),
