@@ -176,11 +176,33 @@ fi
 vmnet_network() { # vmnet_network NAME MODE [MORE]
     api PUT "/v1/networks/$1" "{\"mode\": \"$2\", \"uplink\": \"vmnet\", \"ipv4\": null, \"sockets\": {\"mode\": \"0666\"}${3:-}}" > /dev/null && wait_up "$1" 40
 }
+# Wi-Fi is what networksetup says is Wi-Fi.
+interfaces_wifi() {
+    local theirs ours
+    theirs=$(networksetup -listallhardwareports | awk '/^Hardware Port: Wi-Fi/ { getline; print $2 }' | sort | xargs)
+    ours=$(api GET /v1/interfaces | python3 -c 'import json, sys; print(*sorted(one["name"] for one in json.load(sys.stdin)["interfaces"] if one["type"] == "wifi"))')
+    printf 'networksetup: %s; GET /v1/interfaces: %s\n' "${theirs:-none}" "${ours:-none}"
+    [ "$theirs" = "$ours" ]
+}
+# An address beside that of an interface, if one has any.
+taken_address() { api GET /v1/interfaces | python3 -c 'import ipaddress, json, sys
+found = [ipaddress.ip_interface(text) for one in json.load(sys.stdin)["interfaces"] for text in one["addresses"]]
+found = [str(one.network[1]) for one in found if one.version == 4 and one.network.prefixlen < 31]
+print(*found[:1])'; }
+subnet_conflict() { # subnet_conflict ADDRESS
+    local answer
+    answer=$(api PUT /v1/networks/vtaken "{\"mode\": \"shared\", \"uplink\": \"vmnet\", \"ipv4\": {\"gateway\": \"$1\"}}")
+    printf '%s\n' "$answer" | field detail
+    [ "$(printf '%s\n' "$answer" | field status)" = 409 ]
+}
 facts_of() { api GET "/v1/networks/$1" | python3 -c 'import json, sys; print(json.dumps(json.load(sys.stdin)["uplink"]))'; }
 if [ -n "$why" ]; then
-    for name in interfaces vmnet-shared vmnet-shared-dhcp vmnet-reopen vmnet-host vmnet-host-dhcp vmnet-bridged; do skip $name "$why"; done
+    for name in interfaces interfaces-wifi subnet-conflict vmnet-shared vmnet-shared-dhcp vmnet-reopen vmnet-host vmnet-host-dhcp vmnet-bridged; do skip $name "$why"; done
 else
     check interfaces interfaces
+    if command -v networksetup > /dev/null; then check interfaces-wifi interfaces_wifi; else skip interfaces-wifi "no networksetup"; fi
+    taken=$(taken_address)
+    if [ -n "$taken" ]; then check subnet-conflict subnet_conflict "$taken"; else skip subnet-conflict "no interface has an IPv4 address"; fi
     for mode in shared host; do
         check vmnet-$mode vmnet_network v$mode $mode
         if [ "$(state_of v$mode)" = up ]; then

@@ -14,7 +14,7 @@ HAS_DOUBLE = CACHE.exists() and "VMNET_DOUBLE:BOOL=ON" in CACHE.read_text()
 
 ANYWHERE = {"programs", "start", "api-is-private", "second-daemon", "strict-paths", "internal", "streams", "datagrams", "datagram-backpressure",
             "passed-descriptor", "user-nat", "user-nat-dhcp", "control-dies", "sigterm", "nothing-left"}
-VMNET = {"interfaces", "vmnet-shared", "vmnet-shared-dhcp", "vmnet-host", "vmnet-host-dhcp", "vmnet-reopen"}
+VMNET = {"interfaces", "interfaces-wifi", "vmnet-shared", "vmnet-shared-dhcp", "vmnet-host", "vmnet-host-dhcp", "vmnet-reopen"}
 
 
 def smoke(*options, prefix=(), **more):
@@ -45,18 +45,43 @@ def test_it_needs_no_root():
     assert code == 0 and names(verdicts, "PASS") == ANYWHERE, said
 
 
-@pytest.mark.skipif(not HAS_DOUBLE, reason="needs a build with VMNET_DOUBLE")
-def test_vmnet_smoke_passes_against_the_double():
-    verdicts, code, said = smoke(SMOKE_HAS_VMNET="1")
-    assert code == 0 and names(verdicts, "PASS") == ANYWHERE | VMNET, said
-    assert names(verdicts, "SKIP") == {"signature", "vmnet-bridged", "service"}
+@pytest.fixture
+def networksetup(folder):
+    """A PATH with a Mac's, which says of $WIFI what is true of the double's en0."""
+    program = folder / "networksetup"
+    program.write_text("#!/bin/sh\nprintf 'Hardware Port: USB LAN\\nDevice: en7\\n\\nHardware Port: Wi-Fi\\nDevice: %s\\n' $WIFI\n")
+    program.chmod(0o755)
+    return f"{folder}:{os.environ['PATH']}"
+
+
+@pytest.fixture
+def adapter():
+    """The double's en7 with an address, where we may: the host reaches a subnet by it."""
+    if os.geteuid() != 0:
+        yield False
+        return
+    subprocess.run(["ip", "link", "add", "en7", "type", "veth", "peer", "name", "en7peer"], check=True)
+    for words in (["addr", "add", "10.66.0.5/24", "dev", "en7"], ["link", "set", "en7", "up"], ["link", "set", "en7peer", "up"]):
+        subprocess.run(["ip", *words], check=True)
+    yield True
+    subprocess.run(["ip", "link", "del", "en7"], check=True)
 
 
 @pytest.mark.skipif(not HAS_DOUBLE, reason="needs a build with VMNET_DOUBLE")
-def test_vmnet_smoke_says_what_fails():
-    """Nothing behind the double's bridge has DHCP: one line says FAIL, and so does the exit code."""
-    verdicts, code, said = smoke("--bridge", "en0", SMOKE_HAS_VMNET="1")
-    assert code == 1 and names(verdicts, "FAIL") == {"vmnet-bridged-dhcp"}, said
+def test_vmnet_smoke_passes_against_the_double(networksetup, adapter):
+    verdicts, code, said = smoke(SMOKE_HAS_VMNET="1", PATH=networksetup, WIFI="en0")
+    conflict = {"subnet-conflict"}
+    assert code == 0 and names(verdicts, "PASS") == ANYWHERE | VMNET | (conflict if adapter else set()), said
+    assert names(verdicts, "SKIP") == {"signature", "vmnet-bridged", "service"} | (set() if adapter else conflict)
+    assert not adapter or "overlaps 10.66.0.0/24 via en7" in said
+
+
+@pytest.mark.skipif(not HAS_DOUBLE, reason="needs a build with VMNET_DOUBLE")
+def test_vmnet_smoke_says_what_fails(networksetup):
+    """Nothing behind the double's bridge has DHCP, and en7 is no Wi-Fi: a line each says FAIL, and so does the exit code."""
+    verdicts, code, said = smoke("--bridge", "en0", SMOKE_HAS_VMNET="1", PATH=networksetup, WIFI="en7")
+    assert code == 1 and names(verdicts, "FAIL") == {"vmnet-bridged-dhcp", "interfaces-wifi"}, said
+    assert "networksetup: en7; GET /v1/interfaces: en0" in said
 
 
 def test_it_is_syntax_of_bash_3_2():
