@@ -6,10 +6,9 @@ import ctypes
 import mmap
 import re
 
-from switchd import BUILD, ROOT
+from switchd import CACHE, ROOT
 
-CACHE = BUILD / "CMakeCache.txt"
-HAS_DOUBLE = CACHE.exists() and "VMNET_DOUBLE:BOOL=ON" in CACHE.read_text()
+HAS_DOUBLE = "VMNET_DOUBLE:BOOL=ON" in CACHE
 
 HEADER = (ROOT / "tests/fake-sdk/fake_vmnet.h").read_text()
 TYPES = {"bool": ctypes.c_bool, "int": ctypes.c_int}  # anything else is as wide as an unsigned

@@ -18,11 +18,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = Path(os.environ.get("VMSWITCH_BUILD", ROOT / "build" / os.environ.get("VMSWITCH_PRESET", "debug")))
 BIN = BUILD / "bin"
-_cache = (BUILD / "CMakeCache.txt").read_text() if (BUILD / "CMakeCache.txt").exists() else ""
-IS_SANITIZED = "SANITIZE:BOOL=ON" in _cache or "-fsanitize=thread" in _cache
+CACHE = (BUILD / "CMakeCache.txt").read_text() if (BUILD / "CMakeCache.txt").exists() else ""
+IS_SANITIZED = "SANITIZE:BOOL=ON" in CACHE or "-fsanitize=thread" in CACHE
 # The promise is one second; a sanitized build also looks for leaks, or late races, in every process on its way out.
 EXIT_S = 8 if IS_SANITIZED else 1
-REPORTS = ("AddressSanitizer", "LeakSanitizer", "runtime error:", "UndefinedBehaviorSanitizer")
+REPORTS = ("AddressSanitizer", "LeakSanitizer", "runtime error:", "UndefinedBehaviorSanitizer", "ThreadSanitizer")
 
 
 def wait_for(condition, seconds=10, what="the condition"):
