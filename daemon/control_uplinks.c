@@ -247,7 +247,6 @@ void uplink_exited(struct managed *m, const struct child_exited *exited)
 {
     char why[UPLINK_REASON_SIZE];
     int status = exited->status;
-    const bool had_data = m->up.has_data; /* then the network sees the end of it by itself */
     if (m->up.pid != exited->pid)
         return;
     close_channel(m);
@@ -256,9 +255,9 @@ void uplink_exited(struct managed *m, const struct child_exited *exited)
     if (m->phase == PHASE_STOPPING)
         return;
     log_warn("network %s: uplink: %s", m->spec.name, why);
-    /* One that went by itself has said why. */
-    if (!had_data)
-        uplink_report(m, UPLINK_DEGRADED, m->up.reason[0] && WIFEXITED(status) ? m->up.reason : why);
+    /* One that went by itself has said why. Said again, because all that the network has seen since may be
+     * that its link has ended. */
+    uplink_report(m, UPLINK_DEGRADED, m->up.reason[0] && WIFEXITED(status) ? m->up.reason : why);
     if (m->up.role == ROLE_NAT)
         nat_retry_later(m);
 }

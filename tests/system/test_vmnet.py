@@ -90,8 +90,8 @@ def test_an_uplink_that_goes_comes_back_under_the_same_ports(daemon, vm, how):
     assert answers(vm)
     before, first = daemon.ports("v"), pid_of(daemon)
     os.kill(first, how)
-    if how == signal.SIGUSR1:
-        wait_for(lambda: "vmnet's interface is gone: failure (1001)" in (uplink_of(daemon)["reason"] or ""), 2, "the reason")
+    reason = "vmnet's interface is gone: failure (1001)" if how == signal.SIGUSR1 else "its process died (Killed)"
+    wait_for(lambda: reason in (uplink_of(daemon)["reason"] or ""), 2, "the reason")
     wait_for(lambda: pid_of(daemon) not in (None, first), 10, "another process for the uplink")
     daemon.wait_up("v")
     wait_for(lambda: uplink_of(daemon)["state"] == "up", 10, "the uplink being up again")
