@@ -5,8 +5,8 @@
  * -> the client holds the network, and gets its reply.
  *
  * An uplink is answered if it is of our vmswitchd; others (of a stand-alone program, of another vmswitchd)
- * hear that the broker is none of theirs. Where vmswitchd does not run, or does not have a "shared" or a
- * "host" network, there is one of that name with everything as vmnet has it.
+ * hear that the broker is none of theirs. Where vmswitchd does not run there are "shared" and "host", with
+ * everything as vmnet has it; where it does, every network is one of its own, which its API shows.
  */
 #include "daemon/broker_internal_darwin.h"
 
@@ -185,6 +185,11 @@ static void go_on_without(struct broker *broker, struct request *request, const 
     refuse(broker, request, BROKER_NOT_ALLOWED, all);
 }
 
+static bool is_builtin_name(const char *name)
+{
+    return strcmp(name, "shared") == 0 || strcmp(name, "host") == 0;
+}
+
 static void create(struct broker *broker, struct request *request)
 {
     struct network_settings settings;
@@ -197,7 +202,7 @@ static void create(struct broker *broker, struct request *request)
             go_on_without(broker, request, why);
         else
             held_create(broker, request, &settings);
-    } else if (strcmp(request->name, "shared") == 0 || strcmp(request->name, "host") == 0) {
+    } else if (request->found == SWITCH_ABSENT && is_builtin_name(request->name)) {
         network_settings_init(&settings, request->name[0] == 'h' ? VMNET_MODE_HOST : VMNET_MODE_SHARED);
         held_create(broker, request, &settings);
     } else {

@@ -124,7 +124,9 @@ static enum switch_answer judge(const char *text, const char *name, struct switc
 {
     const char *body = "";
     const long status = read_head(text, &body);
-    snprintf(why, MESSAGE_WHY_SIZE, "vmswitchd has no network \"%s\"; GET /v1/networks lists them", name);
+    snprintf(why, MESSAGE_WHY_SIZE,
+             "vmswitchd has no network \"%s\"; make it (vmswitch create %s --uplink vmnet --mode ...)", name,
+             name);
     if (status == 404)
         return SWITCH_KNOWS_NOT;
     json_t *answer = status == 200 ? json_loads(body, 0, NULL) : NULL;

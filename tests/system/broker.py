@@ -61,13 +61,15 @@ class Mac:
         self.binary = self.folder / "vmswitchd-of-old"
         shutil.copy(BIN / "vmswitchd", self.binary)
 
-    def start(self, *options, runtime=None):
+    def start(self, *options, runtime=None, user=None):
         """As launchd does when somebody asks for the service."""
         command = [self.binary, "--broker", "--runtime-dir", str(runtime or self.folder / "none"),
                    "--state-dir", str(self.folder / "state"), *options]
         begun = self.log().count("ready as ")
+        account = pwd.getpwnam(user) if user else None
+        become = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []} if account else {}
         with open(self.log_path, "ab") as log:
-            self.broker = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.environment)
+            self.broker = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.environment, **become)
         wait_for(lambda: self.log().count("ready as ") > begun, 10, "a broker that is ready")
 
     def log(self):

@@ -12,6 +12,7 @@ import time
 import pytest
 
 from broker import CREATE_FAILURE, INTERNAL, INVALID_REQUEST, NOT_ALLOWED, NOT_FOUND, create, make_mac, make_pair, needs_double, pretended
+from conftest import empty_config
 from fake_mac import Panel
 from guest import Guest, on_stream
 from switchd import BIN, EXIT_S, IS_SANITIZED, wait_for
@@ -115,10 +116,15 @@ def test_a_network_that_vmnet_refuses_is_refused_with_the_reason(make_mac):
     assert "vmnet made no network" in unsigned.log()
 
 
-def test_a_subnet_that_is_held_is_said_to_be_in_the_health_of_the_network(make_pair):
-    daemon, one = make_pair()
+def test_a_subnet_that_is_held_is_said_to_be_in_the_health_of_the_network(make_daemon, make_mac):
+    """By a native program, which had it before vmswitchd ran."""
+    daemon = make_daemon()
+    one = make_mac(home=daemon.folder)
+    one.start(runtime=daemon.runtime)
     other = one.client()
     assert other.ask("lima", "shared")["Configuration"]["gateway"] == "192.168.64.1"
+    daemon.start(*empty_config(daemon), env={"FAKE_MACOS_VERSION": "26.2"})
+    assert other.ask("lima", "shared")["network"]  # it stays what it is for those who hold it
     daemon.ask("PUT", "/v1/networks/w", {"mode": "shared", "uplink": "vmnet", "ipv4": {"gateway": "192.168.64.1", "netmask": "255.255.255.0"}})
     wait_for(lambda: "its subnet is in use" in (daemon.health("w")["uplink"]["reason"] or ""), what="the reason")
     assert daemon.health("w")["uplink"]["reason"].startswith("the network broker: vmnet made no network: failure (1001)")

@@ -3,6 +3,7 @@
 Of the build with VMNET_DOUBLE alone. An identity is the audit token of each message; the double takes it from the kernel
 (SCM_CREDENTIALS), so that a message which another process sent on a client's connection is one.
 """
+import os
 import pwd
 import signal
 import socket
@@ -12,6 +13,7 @@ import time
 import pytest
 
 from broker import INVALID_REQUEST, NOT_ALLOWED, NOT_FOUND, create, make_mac, make_pair, needs_double, pretended
+from conftest import empty_config
 from switchd import wait_for
 from vm import BROADCAST, StreamVm, frame, mac
 
@@ -104,6 +106,20 @@ def test_no_network_is_made_before_somebody_asks_and_by_nobody_but_the_broker(ma
     create(daemon)
     assert one.log().count("network v: made") == 1
     assert daemon.children()["vmnet v"] in {peer["pid"] for peer in daemon.network("v")["uplink"]["broker"]["peers"]}
+
+
+@pytest.mark.root
+def test_the_broker_needs_no_root(make_daemon, make_mac):
+    """As _vmswitch it is let in by the API's group; there is none here, so that the socket is given to its user."""
+    daemon = make_daemon()
+    one = make_mac(home=daemon.folder)
+    daemon.start(*empty_config(daemon), env={"FAKE_MACOS_VERSION": "26.2"})
+    os.chown(daemon.api_path, pwd.getpwnam("nobody").pw_uid, -1)
+    one.start(runtime=daemon.runtime, user="nobody")
+    create(daemon)
+    client = one.client()
+    assert client.ask("acquire", "v")["network"] and client.ask("start")["status"] == 1000
+    assert one.log().count("network v: made") == 1
 
 
 def test_the_lifetime_is_one_for_both(make_pair):
@@ -249,6 +265,25 @@ def test_a_second_signal_ends_it_at_once(pretended):
 
 
 @pytest.mark.root
+def test_a_network_that_only_a_bridge_keeps_is_in_use(make_mac):
+    """Nobody is connected; a VM is on it all the same."""
+    one = make_mac()
+    one.start("--broker-idle", "1")
+    client = one.client()
+    address = [f"{client.ask('lima', 'host')['Configuration']['gateway']}/24", "dev", "lo"]
+    subprocess.run(["ip", "address", "add", *address], check=True)
+    try:
+        client.kill()
+        one.wait_log(f"pid {client.process.pid} is gone")
+        time.sleep(2.5)
+        assert one.broker.poll() is None
+    finally:
+        subprocess.run(["ip", "address", "delete", *address], check=True)
+    assert one.broker.wait(10) == 0
+    assert one.log().index("nobody is on it any more") < one.log().index("nothing has been in use for 1 s")
+
+
+@pytest.mark.root
 @pytest.mark.parametrize("is_told", [True, False], ids=["told", "by-looking"])
 def test_a_bridge_that_goes_takes_its_network_with_it(make_mac, is_told):
     """At once where the system says that an address has gone (the look of its own is every 30 s then), else within 5 s."""
@@ -290,12 +325,18 @@ def test_a_configuration_that_is_no_object_is_refused(pretended, text):
     assert "made" not in pretended.log()
 
 
-def test_a_network_that_nobody_knows(make_pair):
+def test_what_vmswitchd_does_not_have_is_not_found_and_the_next_step_said(make_pair):
+    """Also "shared" and "host", which there are without vmswitchd: what the broker holds is what the API shows."""
     daemon, one = make_pair()
     client = one.client()
-    answer = client.ask("acquire", "nowhere")
-    assert answer["error"] == NOT_FOUND and 'vmswitchd has no network "nowhere"' in answer["why"]
+    for name in ("nowhere", "shared", "host"):
+        answer = client.ask("acquire", name)
+        assert answer["error"] == NOT_FOUND
+        assert f'vmswitchd has no network "{name}"; make it (vmswitch create {name} ' in answer["why"]
     assert "vmswitchd has no network" in client.ask("lima", "nowhere", "stream")["why"]
+    daemon.create("host", mode="host", uplink="vmnet", ipv4=None)
+    assert client.ask("acquire", "host")["network"]
+    wait_for(lambda: client.process.pid in {peer["pid"] for peer in daemon.network("host")["uplink"]["broker"]["peers"]})
     assert client.ask("raw", "network_name", "shared")["error"] == INVALID_REQUEST
 
 
