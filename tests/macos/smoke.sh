@@ -271,6 +271,8 @@ elif ! command -v launchctl > /dev/null; then
     skip service "no launchctl here"
 else
     if is_root; then domain=system; folder=/var/run/vmswitch; log=/var/log/vmswitchd.log; else domain=gui/$(id -u); folder=/tmp/vmswitch-$(id -u); log=$HOME/Library/Logs/vmswitchd.log; fi
+    # A rehearsal has them elsewhere.
+    folder=${SMOKE_SERVICE_FOLDER:-$folder} log=${SMOKE_SERVICE_LOG:-$log}
     running() { launchctl print "$domain/$label" | grep -E 'state = running'; }
     check service-runs running
     answers() { curl -sS --fail --max-time 10 --unix-socket "$folder/api.sock" http://localhost/v1 | field version; }

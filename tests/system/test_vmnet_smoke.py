@@ -6,14 +6,17 @@ import subprocess
 
 import pytest
 
-from switchd import BIN, BUILD, ROOT, processes, wait_for
+from launchd import HAS_DOUBLE, Launchd
+from mac import BROKER, LABEL
+from switchd import BIN, ROOT, processes, wait_for
+from test_activation_contract import lab_config
+from test_vmnet_service import Service, environment
 
 SCRIPT = ROOT / "tests" / "macos" / "smoke.sh"
-CACHE = BUILD / "CMakeCache.txt"
-HAS_DOUBLE = CACHE.exists() and "VMNET_DOUBLE:BOOL=ON" in CACHE.read_text()
 
 ANYWHERE = {"programs", "start", "api-is-private", "second-daemon", "strict-paths", "internal", "streams", "datagrams", "datagram-backpressure",
             "passed-descriptor", "user-nat", "user-nat-dhcp", "control-dies", "sigterm", "nothing-left"}
+SERVICE = {"service-runs", "service-answers", "service-socket", "service-broker"}
 VMNET = {"interfaces", "interfaces-wifi", "vmnet-shared", "vmnet-shared-dhcp", "vmnet-host", "vmnet-host-dhcp", "vmnet-reopen"}
 
 
@@ -45,12 +48,17 @@ def test_it_needs_no_root():
     assert code == 0 and names(verdicts, "PASS") == ANYWHERE, said
 
 
-@pytest.fixture
-def networksetup(folder):
-    """A PATH with a Mac's, which says of $WIFI what is true of the double's en0."""
+def make_networksetup(folder):
+    """A Mac's, which says of $WIFI what is true of the double's en0."""
     program = folder / "networksetup"
     program.write_text("#!/bin/sh\nprintf 'Hardware Port: USB LAN\\nDevice: en7\\n\\nHardware Port: Wi-Fi\\nDevice: %s\\n' $WIFI\n")
     program.chmod(0o755)
+
+
+@pytest.fixture
+def networksetup(folder):
+    """A PATH with it."""
+    make_networksetup(folder)
     return f"{folder}:{os.environ['PATH']}"
 
 
@@ -82,6 +90,50 @@ def test_vmnet_smoke_says_what_fails(networksetup):
     verdicts, code, said = smoke("--bridge", "en0", SMOKE_HAS_VMNET="1", PATH=networksetup, WIFI="en7")
     assert code == 1 and names(verdicts, "FAIL") == {"vmnet-bridged-dhcp", "interfaces-wifi"}, said
     assert "networksetup: en7; GET /v1/interfaces: en0" in said
+
+
+@pytest.fixture
+def on_a_mac(folder, make_daemon):
+    """The installed job on the double of launchd, and what the script asks a Mac: its version, signatures, jobs."""
+    service = Service(folder, make_daemon(), is_agent=False)
+    daemon, tools = service.daemon, service.mac.root.parent / "tools"
+    with Launchd(daemon, "26.2") as launchd:
+        job = launchd.load(service.job(LABEL, *lab_config(daemon)))
+        (tools / "launchctl").write_text('#!/bin/sh\n[ -e "$STATE/${2#system/}" ] && cat "$STATE/${2#system/}"\n')
+        (tools / "chown").unlink()  # the script's own daemon is real
+        make_networksetup(tools)
+
+        def run(*options):
+            return smoke("--service", *options, SMOKE_HAS_VMNET="1", SMOKE_SERVICE_FOLDER=str(daemon.runtime), SMOKE_SERVICE_LOG=str(job.log_path),
+                         PATH=service.mac.environment["PATH"], WIFI="en0", STATE=str(service.mac.state))
+
+        def start():
+            job.start(environment(daemon, launchd))
+            (service.mac.state / LABEL).write_text("\tstate = running\n")
+            (service.mac.state / BROKER).write_text("\tstate = not running\n")
+
+        yield start, run
+        if job.process is not None:
+            assert job.end() == 0
+
+
+@pytest.mark.root
+@pytest.mark.skipif(not HAS_DOUBLE, reason="needs a build with VMNET_DOUBLE")
+def test_vmnet_smoke_looks_at_the_service_and_the_signature(on_a_mac):
+    """Every line that a Mac would say, but bridging."""
+    start, run = on_a_mac
+    start()
+    verdicts, code, said = run()
+    assert code == 0 and names(verdicts, "PASS") == ANYWHERE | VMNET | SERVICE | {"signature", "entitlement"}, said
+    assert names(verdicts, "SKIP") == {"vmnet-bridged", "subnet-conflict"}
+
+
+@pytest.mark.root
+@pytest.mark.skipif(not HAS_DOUBLE, reason="needs a build with VMNET_DOUBLE")
+def test_vmnet_smoke_says_that_the_service_does_not_run(on_a_mac):
+    _, run = on_a_mac
+    verdicts, code, said = run()
+    assert code == 1 and names(verdicts, "FAIL") == SERVICE, said
 
 
 def test_it_is_syntax_of_bash_3_2():
