@@ -141,6 +141,7 @@ static void show_lan(json_t *network, const struct lan_snapshot *lan)
         json_object_set_new(counters, "queued", count(lan->queued));
         json_object_set_new(counters, "datagrams_refused", count(lan->datagrams_refused));
         json_object_set_new(counters, "clients_refused", count(lan->clients_refused));
+        json_object_set_new(counters, "log_lost", count(lan->log_lost));
     }
     json_object_set_new(network, "ports", lan ? json_integer(lan->n_ports) : json_null());
     json_object_set_new(network, "counters", counters);

@@ -27,6 +27,7 @@ static void fill_lan(struct network *network, struct lan_snapshot *lan)
     lan->flap_ms_ago = flap->count ? uv_now(network->loop) - flap->at_ms : 0;
     lan->datagrams_refused = network->hub ? dgram_hub_refused(network->hub) : 0;
     lan->clients_refused = network->clients_refused;
+    lan->log_lost = log_lost();
 }
 
 static void fill_peer(const struct network_port *np, struct port_snapshot *out)

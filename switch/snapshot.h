@@ -62,6 +62,7 @@ struct lan_snapshot {
     uint64_t flap_ms_ago;
     uint64_t datagrams_refused; /* on the shared datagram path, from senders no port can be charged with */
     uint64_t clients_refused;   /* connections beyond a limit */
+    uint64_t log_lost;          /* lines that stderr did not take */
 };
 
 #endif

@@ -143,6 +143,9 @@ def test_G03_a_log_that_nobody_reads_stops_nothing_and_tells_what_was_lost(make_
             daemon.ask("PUT", "/v1/networks/lab/ports/p", {})
             daemon.ask("DELETE", "/v1/networks/lab/ports/p")
         assert_clean(traffic.finish())
+    # Counted by those whose lines they are: the API's process, and the network's.
+    lost = daemon.ask("GET", "/v1")["log_lost"]
+    assert lost > 0 and daemon.network("lab")["counters"]["log_lost"] > 0
     os.set_blocking(reader, False)
     text = b""
 
@@ -159,6 +162,7 @@ def test_G03_a_log_that_nobody_reads_stops_nothing_and_tells_what_was_lost(make_
     daemon.ask("PUT", "/v1/networks/lab/ports/q", {})
     wait_for(lambda: b"control: " in drained() and re.search(rb"warn control: \d+ lines of this log were lost", text), what="the number of lost lines")
     assert b"PUT /v1/networks/lab/ports/q: 201" in text
+    assert daemon.ask("GET", "/v1")["log_lost"] == int(re.search(rb"warn control: (\d+) lines of this log were lost", text)[1]) >= lost
     assert fcntl.fcntl(writer, fcntl.F_GETFL) & os.O_NONBLOCK == 0  # whoever shares the pipe has it as it was
     assert daemon.stop() == 0
     os.close(reader)

@@ -14,6 +14,37 @@ def test_vmswitchd_8_has_the_options_and_exit_codes_of_the_program():
     assert codes == set(re.findall(r"^\.It (?:Li )?(\d)$", page, re.M))
 
 
+def test_synopses_have_the_options_that_are_described():
+    for name in ("vmswitchd.8", "socket_vmnet.8", "vmnet-helper.8"):
+        page = (ROOT / "etc" / name).read_text()
+        synopsis = page[page.index(".Sh SYNOPSIS"):page.index(".Sh DESCRIPTION")]
+        described = set(re.findall(r"^\.It Fl -([a-z0-9-]+)", page, re.M))
+        said = set(re.findall(r"Fl -([a-z0-9-]+)", synopsis))
+        assert said <= described, name
+        assert name != "vmswitchd.8" or said == described
+
+
+def test_programs_without_options_of_their_own_are_called_as_their_pages_say():
+    for program, arguments in (("socket_vmnet_client", "SOCKET [--] COMMAND [ARG"), ("vmnet-run", "[vmnet-helper options] -- COMMAND [ARGUMENT ...]"),
+                               ("vmnet-client", "[vmnet-helper options] -- COMMAND [ARGUMENT ...]")):
+        done = subprocess.run([str(BIN / program), "--help"], capture_output=True, text=True, check=True)
+        assert f"{program} {arguments}" in done.stdout
+        page = (ROOT / "etc" / {"vmnet-client": "vmnet-run.1"}.get(program, f"{program}.1")).read_text()
+        assert f".Nm {program}" in page
+        words = re.findall(r"[a-z-]{2,}", page[page.index(".Sh SYNOPSIS"):page.index(".Sh DESCRIPTION")].lower())
+        assert set(re.findall(r"[a-z-]{4,}", arguments.lower())) <= set(words), program
+
+
+def test_every_variable_that_a_program_reads_is_in_a_page():
+    sources = "".join(path.read_text() for path in sorted((ROOT / "daemon").glob("*.c")))
+    read = set(re.findall(r"\b(?:getenv|number_of|folder_of|id_of)\(\"([A-Z_]+)\"", sources))
+    read |= set(re.findall(r"default_in_home\([^,]+, \"([A-Z_]+)\"", sources))
+    assert len(read) > 12
+    pages = "".join(path.read_text() for path in (ROOT / "etc").glob("*.[1-9]"))
+    named = set(re.findall(r"[A-Z_]{4,}", " ".join(re.findall(r"^\.(?:It )?(?:Pq )?Ev (.*)$", pages, re.M))))
+    assert read <= named, read - named
+
+
 def test_socket_vmnet_8_has_the_options_of_the_program():
     said = subprocess.run([str(BIN / "socket_vmnet"), "--help"], capture_output=True, text=True, check=True).stdout
     page = (ROOT / "etc" / "socket_vmnet.8").read_text()
