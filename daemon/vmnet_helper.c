@@ -96,10 +96,10 @@ static int print(const char *text, FILE *file)
     return fflush(file) == 0 ? EXIT_OK : EXIT_FAILED;
 }
 
-/* macOS tells no type: all that it lists will do. */
+/* All that vmnet lists will do. */
 static bool is_bridgeable(const struct bridge *bridge)
 {
-    return !bridge->type[0] || strcmp(bridge->type, "bridge") == 0 || strcmp(bridge->type, "ovs") == 0;
+    return vmnet_role_exists() || strcmp(bridge->type, "bridge") == 0 || strcmp(bridge->type, "ovs") == 0;
 }
 
 static int list_interfaces(void)

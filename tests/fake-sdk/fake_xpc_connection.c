@@ -6,6 +6,7 @@
  * is invalid, at the first message.
  */
 #include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -445,6 +446,7 @@ void fake_xpc_interrupt(void)
 
 /* ---- sending ---- */
 
+<<<<<<< ours
 static bool send_as(int fd, const struct msghdr *packet)
 {
     int status = 0;
@@ -454,6 +456,21 @@ static bool send_as(int fd, const struct msghdr *packet)
     if (child > 0)
         return waitpid(child, &status, 0) == child && status == 0;
     return sendmsg(fd, packet, MSG_NOSIGNAL) >= 0;
+=======
+/* Locked, but for the wait: who makes room may need the lock to do so. */
+static bool send_when_room(struct _xpc_connection_s *connection, const struct msghdr *packet)
+{
+    enum { LOOK_MS = 10 }; /* the descriptor may be another's by then */
+    while (connection->fd >= 0 && sendmsg(connection->fd, packet, MSG_NOSIGNAL | MSG_DONTWAIT) < 0) {
+        struct pollfd room = {.fd = connection->fd, .events = POLLOUT};
+        if (errno != EAGAIN)
+            return false;
+        pthread_mutex_unlock(&lock);
+        poll(&room, 1, LOOK_MS);
+        pthread_mutex_lock(&lock);
+    }
+    return connection->fd >= 0;
+>>>>>>> theirs
 }
 
 /* Locked. Returns false if there is nobody. */
@@ -478,7 +495,11 @@ static bool send_packet(struct _xpc_connection_s *connection, const struct head 
         header->cmsg_len = CMSG_LEN(sizeof(int) * wire->n_fds);
         memcpy(CMSG_DATA(header), wire->fds, sizeof(int) * wire->n_fds);
     }
+<<<<<<< ours
     const bool is_sent = send_as(connection->fd, &packet);
+=======
+    const bool is_sent = send_when_room(connection, &packet);
+>>>>>>> theirs
     free(wire);
     return is_sent;
 }

@@ -67,7 +67,7 @@ def processes():
             continue
         try:
             exe = os.readlink(f"/proc/{entry}/exe")
-            if exe.startswith(str(BUILD)) and "vmswitchd" in os.path.basename(exe):
+            if exe.startswith(f"{BUILD}/") and "vmswitchd" in os.path.basename(exe):
                 words = Path(f"/proc/{entry}/cmdline").read_bytes().split(b"\0")
                 found[int(entry)] = " ".join(word.decode() for word in words)
         except OSError:

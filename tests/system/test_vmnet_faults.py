@@ -3,6 +3,7 @@
 docs/vmnet.md has the table; the double's knobs are those of tests/fake-sdk/fake_vmnet.h, set while vmswitchd runs.
 """
 import json
+import struct
 import subprocess
 import time
 
@@ -88,9 +89,9 @@ def numbers(frames):
 
 
 def echoes(vm, first, n, seconds=10):
-    """Sends n numbered frames out, and returns the numbers that come back until all have, or nothing comes any more."""
-    for i in range(first, first + n):
-        vm.send(numbered(vm.address, i))
+    """Sends n numbered frames out at once, and returns the numbers that come back until all have, or nothing comes any more."""
+    frames = [numbered(vm.address, i) for i in range(first, first + n)]
+    vm.send_raw(b"".join(struct.pack("!I", len(one)) + one for one in frames))
     found, deadline = [], time.monotonic() + seconds
     while len(found) < n and time.monotonic() < deadline and (one := vm.receive(1)) is not None:
         found += numbers([one])
