@@ -53,7 +53,8 @@ unsigned dhcp_leases_oldest(const char *text, struct dhcp_lease *leases, unsigne
     return n_all;
 }
 
-unsigned dhcp_leases_remove(char *text, const uint32_t *addresses, unsigned n)
+/* Takes out the leases that are unwanted. */
+static unsigned take_out(char *text, bool (*is_unwanted)(const void *ctx, uint32_t address), const void *ctx)
 {
     struct dhcp_lease lease;
     unsigned n_removed = 0;
@@ -61,9 +62,7 @@ unsigned dhcp_leases_remove(char *text, const uint32_t *addresses, unsigned n)
     char *to = text;
     const char *next;
     for (const char *line = text; (next = read_line(line, &lease, &is_lease)); line = next) {
-        bool is_gone = false;
-        for (unsigned i = 0; is_lease && i < n && !is_gone; i++)
-            is_gone = addresses[i] == lease.address;
+        const bool is_gone = is_lease && is_unwanted(ctx, lease.address);
         n_removed += is_gone;
         if (is_gone)
             continue;
@@ -72,6 +71,42 @@ unsigned dhcp_leases_remove(char *text, const uint32_t *addresses, unsigned n)
     }
     *to = '\0';
     return n_removed;
+}
+
+struct addresses {
+    const uint32_t *addresses;
+    unsigned n;
+};
+
+static bool is_among(const void *ctx, uint32_t address)
+{
+    const struct addresses *among = ctx;
+    for (unsigned i = 0; i < among->n; i++)
+        if (among->addresses[i] == address)
+            return true;
+    return false;
+}
+
+unsigned dhcp_leases_remove(char *text, const uint32_t *addresses, unsigned n)
+{
+    const struct addresses among = {.addresses = addresses, .n = n};
+    return take_out(text, is_among, &among);
+}
+
+struct subnet {
+    uint32_t address, netmask;
+};
+
+static bool is_outside(const void *ctx, uint32_t address)
+{
+    const struct subnet *subnet = ctx;
+    return ((address ^ subnet->address) & subnet->netmask) != 0;
+}
+
+unsigned dhcp_leases_keep_subnet(char *text, uint32_t address, uint32_t netmask)
+{
+    const struct subnet subnet = {.address = address, .netmask = netmask};
+    return take_out(text, is_outside, &subnet);
 }
 
 enum { LEASE_WORDS = 5, LEASE_LINE_MAX = 2048 };

@@ -19,6 +19,9 @@ unsigned dhcp_leases_oldest(const char *text, struct dhcp_lease *leases, unsigne
 /* Takes the lines of the 'n' addresses out of 'text'. Returns how many lines those were. */
 unsigned dhcp_leases_remove(char *text, const uint32_t *addresses, unsigned n);
 
+/* Takes out the leases of addresses outside a subnet. Returns how many those were. */
+unsigned dhcp_leases_keep_subnet(char *text, uint32_t address, uint32_t netmask);
+
 /* Takes out every line that is no lease as dnsmasq writes them: five printable words, of which the first
  * three are a number, a hardware address and an IPv4 address. An unfinished last line is none. Returns how
  * many those were. */

@@ -29,6 +29,7 @@ enum {
 struct dhcp_server {
     char folder[DHCP_FOLDER_SIZE], lease_folder[DHCP_FOLDER_SIZE]; /* may be the same */
     bool is_wanted;
+    uint32_t address, netmask; /* the host's on the network */
     char config[DHCP_CONFIG_SIZE], hosts[DHCP_HOSTS_SIZE];
     int pid; /* 0: does not run; then there are no descriptors */
     int pidfd;

@@ -148,7 +148,7 @@ static void start(struct dhcp_server *server, uint64_t now_ms)
     int r = program ? text_file_write(server->folder, "dnsmasq.conf", server->config) : 0;
     r = r < 0 ? r : program ? text_file_write(server->folder, "hosts", server->hosts) : 0;
     if (program)
-        lease_file_mend(server->lease_folder);
+        lease_file_mend(server->lease_folder, server->address, server->netmask);
     r = r < 0 ? r : program ? spawn(server, program) : -ENOENT;
     if (r == 0) {
         server->started_ms = now_ms;
@@ -212,6 +212,8 @@ void dhcp_server_configure(struct dhcp_server *server, const struct network_spec
     const bool has_same_hosts = strcmp(hosts, server->hosts) == 0;
     memcpy(server->config, config, sizeof(config));
     memcpy(server->hosts, hosts, sizeof(hosts));
+    server->address = spec->ipv4.gateway;
+    server->netmask = spec->ipv4.netmask;
     if (is_same && has_same_hosts)
         return;
     if (is_same && server->pid && text_file_write(server->folder, "hosts", hosts) == 0) {

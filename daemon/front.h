@@ -87,7 +87,8 @@ int front_check(const struct network_spec *spec, char *why, size_t why_size);
 /* True if 'value' of an option was given and means something: clients write "" and "<nil>" for "not set". */
 bool front_is_set(const char *value);
 
-/* A valid network's name that is always the same for 'path', with 'prefix' in front: "sv-1f2e3d4c". */
+/* A valid network's name that is always the same for 'path', which may be relative to the current folder,
+ * with 'prefix' in front: "sv-1f2e3d4c". */
 void front_make_name(const char *prefix, const char *path, char name[NETWORK_NAME_SIZE]);
 
 #endif

@@ -2,6 +2,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "api/offer.h"
 #include "api/spec_json.h"
@@ -14,11 +15,21 @@ bool front_is_set(const char *value)
     return value && value[0] && strcmp(value, "<nil>") != 0;
 }
 
+static uint32_t add_to_hash(uint32_t hash, const char *text) /* FNV-1a */
+{
+    for (; *text; text++)
+        hash = (hash ^ (uint8_t)*text) * 16777619U;
+    return hash;
+}
+
 void front_make_name(const char *prefix, const char *path, char name[NETWORK_NAME_SIZE])
 {
-    uint32_t hash = 2166136261U; /* FNV-1a */
-    for (; *path; path++)
-        hash = (hash ^ (uint8_t)*path) * 16777619U;
+    uint32_t hash = 2166136261U;
+    char folder[MESSAGE_PATH_SIZE];
+    /* Rules and folders have this name: it must be another in each folder. */
+    if (path[0] != '/' && getcwd(folder, sizeof(folder)))
+        hash = add_to_hash(add_to_hash(hash, folder), "/");
+    hash = add_to_hash(hash, path);
     snprintf(name, NETWORK_NAME_SIZE, "%s-%08x", prefix, hash);
 }
 

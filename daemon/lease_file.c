@@ -30,7 +30,7 @@ static int set_aside(const char *folder)
     return rename(path, aside) < 0 ? -errno : 0;
 }
 
-void lease_file_mend(const char *folder)
+void lease_file_mend(const char *folder, uint32_t address, uint32_t netmask)
 {
     size_t len = 0;
     int error = 0;
@@ -42,13 +42,15 @@ void lease_file_mend(const char *folder)
     for (size_t i = 0; text && i < len; i++)
         if (text[i] == '\0') /* of a disk that lost its power: what comes behind them counts, too */
             text[i] = '\a';
-    if (text && dhcp_leases_keep_valid(text) == 0) {
+    const bool is_damaged = !text || dhcp_leases_keep_valid(text) > 0;
+    const bool has_others = text && dhcp_leases_keep_subnet(text, address, netmask) > 0;
+    int r = is_damaged ? set_aside(folder) : 0;
+    if (r == 0 && text && (is_damaged || has_others))
+        r = lease_file_write(folder, text);
+    if (!is_damaged) {
         free(text);
         return;
     }
-    int r = set_aside(folder);
-    if (r == 0 && text)
-        r = lease_file_write(folder, text);
     log_warn("%s/%s is damaged (%s): it is kept as %s, and guests may get other addresses%s%s", folder,
              LEASE_FILE, text ? "not all of it are leases" : strerror(-error), LEASE_FILE_DAMAGED,
              r < 0 ? "; " : "", r < 0 ? strerror(-r) : "");

@@ -7,6 +7,8 @@
 #ifndef DAEMON_LEASE_FILE_H
 #define DAEMON_LEASE_FILE_H
 
+#include <stdint.h>
+
 #define LEASE_FILE "leases"
 #define LEASE_FILE_DAMAGED "leases.damaged"
 
@@ -18,8 +20,9 @@ char *lease_file_read(const char *folder);
 /* Puts this in its place. dnsmasq must not run. Returns 0 or a negative errno. */
 int lease_file_write(const char *folder, const char *text);
 
-/* Looks it over before dnsmasq starts. One that is not what dnsmasq writes is set aside as "leases.damaged",
- * which is logged, and the leases in it that are whole are kept. Where there is none it makes one, 0600. */
-void lease_file_mend(const char *folder);
+/* Looks it over before dnsmasq starts on a subnet, whose addresses alone are kept: others' leases would count
+ * as if guests had them. One that is not what dnsmasq writes is set aside as "leases.damaged", which is
+ * logged, and the leases in it that are whole are kept. Where there is none it makes one, 0600. */
+void lease_file_mend(const char *folder, uint32_t address, uint32_t netmask);
 
 #endif

@@ -446,17 +446,15 @@ void fake_xpc_interrupt(void)
 
 /* ---- sending ---- */
 
-<<<<<<< ours
-static bool send_as(int fd, const struct msghdr *packet)
+static bool send_by_child(int fd, const struct msghdr *packet)
 {
     int status = 0;
-    const pid_t child = voice == FAKE_VOICE_CHILD ? fork() : -1;
+    const pid_t child = fork();
     if (child == 0)
         _exit(sendmsg(fd, packet, MSG_NOSIGNAL) < 0);
-    if (child > 0)
-        return waitpid(child, &status, 0) == child && status == 0;
-    return sendmsg(fd, packet, MSG_NOSIGNAL) >= 0;
-=======
+    return child > 0 && waitpid(child, &status, 0) == child && status == 0;
+}
+
 /* Locked, but for the wait: who makes room may need the lock to do so. */
 static bool send_when_room(struct _xpc_connection_s *connection, const struct msghdr *packet)
 {
@@ -470,7 +468,6 @@ static bool send_when_room(struct _xpc_connection_s *connection, const struct ms
         pthread_mutex_lock(&lock);
     }
     return connection->fd >= 0;
->>>>>>> theirs
 }
 
 /* Locked. Returns false if there is nobody. */
@@ -495,11 +492,8 @@ static bool send_packet(struct _xpc_connection_s *connection, const struct head 
         header->cmsg_len = CMSG_LEN(sizeof(int) * wire->n_fds);
         memcpy(CMSG_DATA(header), wire->fds, sizeof(int) * wire->n_fds);
     }
-<<<<<<< ours
-    const bool is_sent = send_as(connection->fd, &packet);
-=======
-    const bool is_sent = send_when_room(connection, &packet);
->>>>>>> theirs
+    const bool is_sent = voice == FAKE_VOICE_CHILD ? send_by_child(connection->fd, &packet)
+                                                   : send_when_room(connection, &packet);
     free(wire);
     return is_sent;
 }

@@ -190,7 +190,9 @@ def reaches_world(world, vm, gateway, source):
             "try:\n    print(s.recvfrom(99)[1][0])\nexcept TimeoutError:\n    print('none')\n")
     with subprocess.Popen([*world.prefix(), "python3", "-c", code], stdout=subprocess.PIPE, text=True) as listener:
         assert listener.stdout.readline() == "ready\n"
-        vm.send(ip_frame(vm, gateway, source, "203.0.113.9"))
+        while listener.poll() is None:
+            vm.send(ip_frame(vm, gateway, source, "203.0.113.9"))
+            time.sleep(0.05)
         heard = listener.stdout.readline().strip()
     assert heard in ("none", "203.0.113.1"), heard
     return heard != "none"

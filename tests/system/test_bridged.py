@@ -290,6 +290,21 @@ def test_a_guest_reaches_who_is_on_an_open_vswitch_bridge(make_daemon, ovs):
     wait_for(lambda: ovs.vsctl("list-ports", "tovs0") == [], what="the port being gone from Open vSwitch's database")
 
 
+def test_a_crashed_network_is_on_its_open_vswitch_bridge_once(make_daemon, ovs):
+    ovs.vsctl("add-br", "tovs2", "--", "set", "bridge", "tovs2", "datapath_type=netdev", 'other_config:hwaddr="52:54:00:ff:00:02"')
+    ip("addr", "add", "10.79.0.1/24", "dev", "tovs2")
+    ip("link", "set", "tovs2", "up")
+    made = start(make_daemon(), ["tovs2"], preexec=ovs.enter)
+    made.create("lan", mode="bridged", interface="tovs2")
+    pid = made.network("lan")["pid"]
+    os.kill(pid, 9)
+    wait_for(lambda: made.network("lan").get("pid") not in (pid, None, 0), what="another process")
+    made.wait_up("lan")
+    assert ovs.vsctl("list-ports", "tovs2") == [made.network("lan")["uplink"]["interface"]]
+    with StreamVm(made.path("lan.stream"), mac(1)) as vm:
+        assert arp(vm, "10.79.0.2", "10.79.0.1") == bridge_mac("tovs2")
+
+
 def test_a_killed_daemons_port_leaves_open_vswitch_when_the_next_starts(make_daemon, ovs):
     ovs.vsctl("add-br", "tovs1", "--", "set", "bridge", "tovs1", "datapath_type=netdev")
     ovs.vsctl("add-port", "tovs1", "theirs", "--", "set", "Interface", "theirs", "type=internal")

@@ -36,6 +36,11 @@ def gateway_of(front):
     return re.search(r"host_mac_address: (\S+)", front.log())[1]
 
 
+def index_of(interface):
+    found = run("ip", "-o", "link", "show", interface, check=False).stdout
+    return found.split(":")[0] or None
+
+
 def test_shared_has_dhcp_and_nat(start_front, folder, world):
     front = start(start_front, folder)
     tap, folders = tap_of(front), our_folders(front)
@@ -105,6 +110,16 @@ def test_kill_9_leaves_nothing_or_is_repaired(start_front, folder, forwarding, w
         assert lease(vm)
     folders = our_folders(again)
     assert again.stop() == 0 and not folders[0].exists()
+
+
+def test_a_tap_that_was_removed_comes_back_with_everything(start_front, folder, forwarding):
+    front = start(start_front, folder)
+    tap, index = tap_of(front), index_of(tap_of(front))
+    with StreamVm(folder / "s", mac(1)) as vm:
+        address = lease(vm)
+        run("ip", "link", "del", tap)
+        wait_for(lambda: index_of(tap) not in (None, index), 10, "another TAP")
+        assert lease(vm) == address
 
 
 def test_what_is_missing_is_said_and_ends_it(start_front, folder):

@@ -116,6 +116,18 @@ def test_leases_of_a_network_that_went_unseen_are_removed_at_the_next_start(make
     assert lease_file(made).exists() and not lease_file(made, "other").parent.exists()
 
 
+def test_another_subnet_begins_without_leases(make_daemon, forwarding):
+    made = start(make_daemon())
+    made.create("lab", mode="shared", uplink="tap", sockets=OPEN)
+    with StreamVm(made.path("lab.stream"), mac(1)) as vm:
+        leased(made, vm)
+    made.ask("PUT", "/v1/networks/lab", {"mode": "shared", "uplink": "tap", "ipv4": {"gateway": "192.168.107.1"}, "sockets": OPEN})
+    made.wait_up("lab")
+    with StreamVm(made.path("lab.stream"), mac(2)) as vm:
+        assert lease(vm).startswith("192.168.107.")
+    assert FAR not in lease_file(made).read_text() and "is damaged" not in made.log()
+
+
 def service_uid():
     """As daemon/accounts.c finds it."""
     known = {one.pw_name: one.pw_uid for one in pwd.getpwall()}

@@ -16,7 +16,7 @@ from guest import Guest, on_stream
 from kernel_nat import (CURL, OPEN, SUBNET, answer_arp, arp_reply_of, dnsmasqs, fetch, gateway_mac, ip_frame, lease, lease_file, nothing_is_left,
                         instead_of, put_back, reaches_world, run, start, tables, tap_of)
 from switchd import status_of, wait_for
-from vm import StreamVm, mac
+from vm import StreamVm, mac, raw
 
 pytestmark = [pytest.mark.root, pytest.mark.usefixtures("nat_tools")]
 
@@ -128,6 +128,34 @@ def test_two_networks_at_once_are_apart(make_daemon, world):
     made.ask("GET", "/v1/health")
 
 
+def test_ipv6_is_not_passed_on(make_daemon, world):
+    """Though the host forwards it: guests have no address of the host's, and would leave with any of their own."""
+    run("ip", "addr", "add", "fd00:9::1/64", "dev", world.here, "nodad")
+    world.inside("ip", "addr", "add", "fd00:9::9/64", "dev", "eth0", "nodad")
+    run("sysctl", "-qw", "net.ipv6.conf.all.forwarding=1")
+    made = start(make_daemon(), lab={})
+    made.wait_up("lab")
+    code = ("import socket\ns = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)\ns.bind(('fd00:9::9', 4711))\ns.settimeout(2)\nprint('ready', flush=True)\n"
+            "try:\n    print(s.recvfrom(99)[1][0])\nexcept TimeoutError:\n    print('none')\n")
+    payload = struct.pack("!HHHH", 4000, 4711, 14, 0) + b"spoken"
+    source, to = (ipaddress.ip_address(one).packed for one in ("fd00:105::5", "fd00:9::9"))
+    total = sum(struct.unpack("!39H", source + to + struct.pack("!II", 14, 17) + payload + bytes(24)))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    payload = payload[:6] + struct.pack("!H", ~total & 0xFFFF) + payload[8:]
+    try:
+        with subprocess.Popen([*world.prefix(), "python3", "-c", code], stdout=subprocess.PIPE, text=True) as listener, \
+                StreamVm(made.path("lab.stream"), mac(1)) as vm:
+            assert listener.stdout.readline() == "ready\n"
+            gateway = raw(gateway_mac(made, "lab"))
+            while listener.poll() is None:  # the first may come before the host's own addresses are settled
+                vm.send(gateway + raw(vm.address) + b"\x86\xdd" + struct.pack("!IHBB", 6 << 28, 14, 17, 64) + source + to + payload)
+                time.sleep(0.1)
+            assert listener.stdout.readline().strip() == "none"
+    finally:
+        run("sysctl", "-qw", "net.ipv6.conf.all.forwarding=0")
+
+
 def test_a_guest_cannot_reach_the_hosts_loopback(make_daemon, forwarding):
     """Though a forward on 127.0.0.1 works: no interface lets loopback addresses through for it."""
     made = start(make_daemon(), lab={"forwards": [{"proto": "udp", "host": "127.0.0.1:4712", "guest": "192.168.105.9:9"}]})
@@ -233,6 +261,27 @@ def test_kill_9_leaves_no_rule_and_no_process_and_the_next_start_is_as_any(make_
     with StreamVm(made.path("lab.stream"), mac(1)) as vm:
         assert lease(vm)
     run("nft", "delete", "table", "ip", "theirs")
+
+
+@pytest.fixture
+def others_rules():
+    run("nft", "add table inet theirs; add chain inet theirs forward { type filter hook forward priority 0; }; add rule inet theirs forward counter; "
+        "add table ip theirs-too")
+    yield run("nft", "-s", "list", "ruleset").stdout
+    run("nft", "delete table inet theirs; delete table ip theirs-too")
+
+
+def test_the_rules_of_others_are_as_they_were(make_daemon, forwarding, others_rules):
+    """Through a whole life: start, forwards, the death of each process, the end."""
+    made = start(make_daemon())
+    made.create("lab", mode="shared", uplink="tap")
+    made.ask("PUT", "/v1/networks/lab", {"mode": "shared", "uplink": "tap", "forwards": [{"proto": "tcp", "host": "127.0.0.1:4714", "guest": "192.168.105.9:80"}]})
+    wait_for(lambda: "4714" in run("nft", "list", "table", "inet", "vmswitch-lab", check=False).stdout, 5, "the forward")
+    os.kill(made.children()["nat lab"], signal.SIGKILL)
+    os.kill(made.network("lab")["pid"], signal.SIGKILL)
+    wait_for(lambda: made.health("lab").get("state") == "up" and len(dnsmasqs()) == 1, 10, "up again")
+    assert made.stop() == 0
+    assert run("nft", "-s", "list", "ruleset").stdout == others_rules
 
 
 def test_a_dead_dnsmasq_is_seen_and_replaced(make_daemon, forwarding):

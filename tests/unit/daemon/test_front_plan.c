@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <cmocka.h>
 
 #include "api/spec_json.h"
@@ -94,12 +95,29 @@ static void a_name_is_one_and_stays(void **state)
     assert_true(port_name_is_valid(a) && port_name_is_valid(c));
 }
 
+static void a_relative_path_has_the_name_of_the_whole(void **state)
+{
+    char whole[NETWORK_NAME_SIZE], relative[NETWORK_NAME_SIZE], elsewhere[NETWORK_NAME_SIZE];
+    (void)state;
+    assert_int_equal(chdir("/usr/lib"), 0);
+    front_make_name("sv", "s", relative);
+    front_make_name("sv", "/usr/lib/s", whole);
+    assert_string_equal(relative, whole);
+    assert_int_equal(chdir("/usr"), 0);
+    front_make_name("sv", "s", elsewhere);
+    assert_string_not_equal(relative, elsewhere);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(auto_is_what_the_system_has), cmocka_unit_test(the_variable_decides),
-        cmocka_unit_test(what_cannot_be_is_said),      cmocka_unit_test(addresses_are_checked),
-        cmocka_unit_test(a_tap_has_no_ipv6),           cmocka_unit_test(a_name_is_one_and_stays),
+        cmocka_unit_test(auto_is_what_the_system_has),
+        cmocka_unit_test(the_variable_decides),
+        cmocka_unit_test(what_cannot_be_is_said),
+        cmocka_unit_test(addresses_are_checked),
+        cmocka_unit_test(a_tap_has_no_ipv6),
+        cmocka_unit_test(a_name_is_one_and_stays),
+        cmocka_unit_test(a_relative_path_has_the_name_of_the_whole),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

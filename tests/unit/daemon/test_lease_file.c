@@ -65,12 +65,17 @@ static void assert_leases(const char *want)
     free(text);
 }
 
+static void mend(void)
+{
+    lease_file_mend(folder, 0xC0A86901, 0xFFFFFF00);
+}
+
 static void where_there_is_none_one_is_made_for_its_owner_alone(void **state)
 {
     struct stat st;
     (void)state;
     assert_null(lease_file_read(folder));
-    lease_file_mend(folder);
+    mend();
     assert_leases("");
     assert_int_equal(stat(path_of(LEASE_FILE), &st), 0);
     assert_int_equal(st.st_mode & 0777, 0600);
@@ -83,9 +88,21 @@ static void a_whole_one_is_left_alone(void **state)
     (void)state;
     put(good, strlen(good));
     assert_int_equal(stat(path_of(LEASE_FILE), &before), 0);
-    lease_file_mend(folder);
+    mend();
     assert_int_equal(stat(path_of(LEASE_FILE), &after), 0);
     assert_true(before.st_ino == after.st_ino);
+    assert_false(is_there(LEASE_FILE_DAMAGED));
+}
+
+/* The network has another subnet now. */
+static void leases_of_another_subnet_are_taken_out(void **state)
+{
+    char bytes[256];
+    (void)state;
+    snprintf(bytes, sizeof(bytes), "%s301 52:54:00:00:00:02 192.168.106.11 * *\n", good);
+    put(bytes, strlen(bytes));
+    mend();
+    assert_leases(good);
     assert_false(is_there(LEASE_FILE_DAMAGED));
 }
 
@@ -95,7 +112,7 @@ static void the_whole_leases_of_a_damaged_one_are_kept(void **state)
     (void)state;
     snprintf(bytes, sizeof(bytes), "%s301 52:54:00", good);
     put(bytes, strlen(bytes));
-    lease_file_mend(folder);
+    mend();
     assert_leases(good);
     assert_true(is_there(LEASE_FILE_DAMAGED));
 }
@@ -110,7 +127,7 @@ static void leases_around_nuls_are_kept(void **state)
     bytes[at] = '\n';
     memcpy(bytes + at + 1, good, len);
     put(bytes, sizeof(bytes));
-    lease_file_mend(folder);
+    mend();
     snprintf(bytes, sizeof(bytes), "%s%s", good, good);
     assert_leases(bytes);
     assert_true(is_there(LEASE_FILE_DAMAGED));
@@ -120,13 +137,13 @@ static void what_is_no_file_is_set_aside(void **state)
 {
     (void)state;
     assert_int_equal(mkdir(path_of(LEASE_FILE), 0700), 0);
-    lease_file_mend(folder);
+    mend();
     assert_false(is_there(LEASE_FILE));
     assert_true(is_there(LEASE_FILE_DAMAGED));
     assert_int_equal(rmdir(path_of(LEASE_FILE_DAMAGED)), 0);
     assert_int_equal(symlink("/etc/passwd", path_of(LEASE_FILE)), 0);
     assert_null(lease_file_read(folder));
-    lease_file_mend(folder);
+    mend();
     assert_false(is_there(LEASE_FILE));
 }
 
@@ -136,7 +153,7 @@ static void a_file_that_is_too_long_is_set_aside(void **state)
     put("", 0);
     assert_int_equal(truncate(path_of(LEASE_FILE), LEASE_FILE_MAX + 1), 0);
     assert_null(lease_file_read(folder));
-    lease_file_mend(folder);
+    mend();
     assert_true(is_there(LEASE_FILE_DAMAGED));
 }
 
@@ -160,6 +177,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         FILE_TEST(where_there_is_none_one_is_made_for_its_owner_alone),
         FILE_TEST(a_whole_one_is_left_alone),
+        FILE_TEST(leases_of_another_subnet_are_taken_out),
         FILE_TEST(the_whole_leases_of_a_damaged_one_are_kept),
         FILE_TEST(leases_around_nuls_are_kept),
         FILE_TEST(what_is_no_file_is_set_aside),
