@@ -43,7 +43,7 @@ static int put(struct cli *cli, const char *folder, const char *name)
 int cli_socket_find(struct cli *cli, const char *given)
 {
     const char *from_environment = getenv("VMSWITCH_SOCKET");
-    char own[CLI_PATH_SIZE], path[CLI_PATH_SIZE + sizeof API_SOCKET];
+    char own[CLI_PATH_SIZE];
 
     if (given)
         return *given ? put(cli, "", given) : cli_usage("--socket needs a path");
@@ -54,9 +54,9 @@ int cli_socket_find(struct cli *cli, const char *given)
         return put(cli, paths_root_runtime_dir(), API_SOCKET);
     if (is_our_folder(own))
         return put(cli, own, API_SOCKET);
-    snprintf(path, sizeof path, "%s/" API_SOCKET, paths_root_runtime_dir());
-    return access(path, F_OK) == 0 ? put(cli, paths_root_runtime_dir(), API_SOCKET)
-                                   : put(cli, own, API_SOCKET);
+    /* The folder, not the socket: where a service is installed and stopped, that is what is to be said. */
+    return access(paths_root_runtime_dir(), F_OK) == 0 ? put(cli, paths_root_runtime_dir(), API_SOCKET)
+                                                       : put(cli, own, API_SOCKET);
 }
 
 bool cli_socket_beside(const struct cli *cli, const char *name, char *path, size_t size)

@@ -74,7 +74,9 @@ int control_check_bridge(const struct control *control, const struct network_spe
         return 0;
     *ret_error = (struct spec_error){.field = "/interface"};
     snprintf(ret_error->rule, sizeof(ret_error->rule),
-             "must be one of the configuration's bridged_interfaces, which \"%s\" is not", spec->interface);
+             "must be one of the configuration's bridged_interfaces, which \"%s\" is not: list it there, and "
+             "reload",
+             spec->interface);
     return -1;
 }
 

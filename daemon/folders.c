@@ -16,6 +16,7 @@
 
 #define DHCP_ENDING ".dhcp"
 #define LEASES "leases"
+#define NETWORKS "networks" /* daemon/state.c */
 
 enum {
     DYING_MS = 2000,
@@ -181,9 +182,10 @@ static int make_parents(const char *path, char *why, size_t size)
     return r;
 }
 
-/* systemd gives its StateDirectory=, and all that is in it, to root at each start, and ours is the service
- * user's. Only what is root's and has no other name is given: whoever that user is gets nothing but what lies
- * here. What is in a folder comes first, because afterwards even root may not be allowed in. */
+/* systemd gives a StateDirectory= that was another user's (unprivileged.conf, or a vmswitchd of before), and
+ * all that is in it, to root, and what control keeps is the service user's. Only what is root's and has no
+ * other name is given: whoever that user is gets nothing but what lies here. What is in a folder comes first,
+ * because afterwards even root may not be allowed in. */
 static void give_contents(int dir_fd, uid_t uid, gid_t gid, int levels)
 {
     struct stat st;
@@ -228,30 +230,40 @@ static int open_leases(int state_fd, const char *path, char *why, size_t size)
     return fail(EPERM, path, LEASES " in it belongs to another user: remove it", why, size);
 }
 
+/* Root's folder stays root's, and what the service user keeps lies in one of its own. A folder that is not
+ * the unit's user's is given to that user by systemd (StateDirectory=), with all that is in it, at each start
+ * and at each reload, while control and DHCP servers use it. */
+static int share_state(int fd, const char *path, uid_t uid, gid_t gid, int *ret_leases_fd, char *why,
+                       size_t size)
+{
+    /* In this order: a service that may not do everything may change only what it owns. */
+    if (fchown(fd, 0, 0) < 0 || fchmod(fd, 0711) < 0)
+        return fail(errno, path, strerror(errno), why, size);
+    if (mkdirat(fd, NETWORKS, 0700) < 0 && errno != EEXIST)
+        return fail(errno, path, "a folder for networks cannot be made in it", why, size);
+    if (nat_role_exists()) {
+        *ret_leases_fd = open_leases(fd, path, why, size);
+        if (*ret_leases_fd < 0)
+            return *ret_leases_fd;
+    }
+    give_contents(fd, uid, gid, STATE_LEVELS);
+    return 0;
+}
+
 int folders_make_state(const char *path, uid_t uid, gid_t gid, int *ret_leases_fd, char *ret_why,
                        size_t why_size)
 {
-    const bool is_root = geteuid() == 0;
     *ret_leases_fd = -1;
     int r = make_parents(path, ret_why, why_size);
     r = r < 0 ? r : make(path, 0700, ret_why, why_size);
     int fd = r < 0 ? r : open_checked(path, geteuid(), uid, ret_why, why_size);
     if (fd < 0)
         return fd;
-    if (is_root && nat_role_exists()) {
-        *ret_leases_fd = open_leases(fd, path, ret_why, why_size);
-        r = *ret_leases_fd < 0 ? *ret_leases_fd : 0;
-    }
-    if (is_root)
-        give_contents(fd, uid, gid, STATE_LEVELS);
-    if (r == 0 &&
-        (fchmod(fd, *ret_leases_fd >= 0 ? 0711 : 0700) < 0 || (is_root && fchown(fd, uid, gid) < 0)))
+    if (geteuid() == 0)
+        r = share_state(fd, path, uid, gid, ret_leases_fd, ret_why, why_size);
+    else if (fchmod(fd, 0700) < 0)
         r = fail(errno, path, strerror(errno), ret_why, why_size);
     close(fd);
-    if (r < 0 && *ret_leases_fd >= 0) {
-        close(*ret_leases_fd);
-        *ret_leases_fd = -1;
-    }
     return r;
 }
 

@@ -23,9 +23,10 @@ int folders_open_runtime(const char *path, char *ret_why, size_t why_size);
 int folders_remove_stale(int dir_fd, const char *path, struct activation *activation, char *ret_why,
                          size_t why_size);
 
-/* Makes the state folder, and what leads to it, and gives it, and what in it is root's, to 'uid' and 'gid'
- * (if we are root); but "leases" in it, which is root's: its descriptor (close-on-exec) is in *ret_leases_fd,
- * -1 where we are not root or serve no DHCP. Returns 0, or a negative errno and a sentence. */
+/* Makes the state folder, and what leads to it. Where we are root it is root's; "networks" in it, and what of
+ * its contents is root's, are given to 'uid' and 'gid', but "leases", which is root's: its descriptor
+ * (close-on-exec) is in *ret_leases_fd, -1 where we are not root or serve no DHCP. Returns 0, or a negative
+ * errno and a sentence. */
 int folders_make_state(const char *path, uid_t uid, gid_t gid, int *ret_leases_fd, char *ret_why,
                        size_t why_size);
 

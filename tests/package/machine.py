@@ -189,6 +189,6 @@ class Machine:
     def files(self):
         """Every file but those that dpkg and the accounts change for good."""
         found = self.sh("find /etc /usr /var /opt -xdev | sort").splitlines()
-        return {path for path in found if not path.startswith(("/var/lib/dpkg", "/var/lib/apt", "/var/lib/sudo", "/var/lib/systemd", "/var/log",
+        return {path for path in found if not path.startswith(("/var/lib/dpkg", "/var/lib/apt", "/var/lib/sudo", "/var/lib/systemd", "/var/log", "/var/tmp",
                                                                "/etc/group", "/etc/gshadow", "/etc/passwd", "/etc/shadow", "/etc/subuid",
                                                                "/etc/subgid", "/etc/.pwd.lock", "/var/cache"))}

@@ -51,6 +51,17 @@ def test_three_kinds_of_networks_a_reload_and_a_bad_file(installed):
     assert "192.168.106.1/24" in machine.sh("ip -4 addr") and "master br0" in machine.sh("ip link")
     assert machine.show("StatusText") == "3 of 3 networks up"
 
+    # What is not allowed yet says what to do, and that works.
+    machine.sh("ip link add br1 type bridge; ip link set br1 up")
+    refused = machine.sh("! vmswitch create other --mode bridged --interface br1", user="alice")
+    assert "bridged_interfaces" in refused and "list it there, and reload" in refused, refused
+    machine.path(CONF).write_text(block("Configure", "json").rstrip().rstrip("}") + ', "bridged_interfaces": ["br1"]}')
+    machine.sh(reload, user="alice")
+    machine.sh("vmswitch create other --mode bridged --interface br1", user="alice")
+    wait_for(lambda: "master br1" in machine.sh("ip link"), 10, "the TAP in the bridge")
+    machine.sh("vmswitch delete other", user="alice")
+    assert "br1: " in machine.sh("ip link") and "master br1" not in machine.sh("ip link")
+
     # A bad file: named by line and field, on the terminal and in the journal; nothing has changed, also not by systemctl.
     machine.path(CONF).write_text(block("Configure", "json").replace('"host"', '"hots"'))
     refused = machine.sh(f"! {reload}", user="alice")
@@ -68,8 +79,24 @@ def test_three_kinds_of_networks_a_reload_and_a_bad_file(installed):
     machine.sh("systemctl start vmswitchd")
     wait_for(lambda: machine.show("StatusText") == "3 of 3 networks up", 20, "every network")
 
+    # Stopped: whoever asks hears which daemon that is.
+    machine.sh("systemctl stop vmswitchd.service vmswitchd.socket vmswitchd-attach.socket")
+    assert "cannot reach vmswitchd at /run/vmswitch/api.sock" in machine.sh(f"! {health}", user="alice")
+
 
 @pytest.mark.skipif(not (shutil.which("dnsmasq") and shutil.which("nft")), reason="needs dnsmasq and nftables")
+def test_a_network_of_the_api_is_kept_after_systemctl_reload(installed):
+    """systemd may give what is in /var/lib/vmswitch to root then: the API's process could write nothing more, nor start again."""
+    machine = installed
+    for name in ("one", "two"):
+        machine.sh(f"vmswitch create {name}", user="alice")
+        machine.sh("systemctl reload vmswitchd")
+        machine.sh(f"kill -KILL $(pgrep --parent {machine.show('MainPID')} --full role=control)")
+        wait_for(lambda: name in machine.networks(), 10, "the API")
+    machine.sh("systemctl restart vmswitchd")
+    assert {"one", "two"} <= set(machine.networks())
+
+
 def test_a_shared_network_by_the_kernel_and_nothing_left_of_it(installed):
     machine = installed
     machine.sh("sysctl -qw net.ipv4.ip_forward=1")

@@ -91,6 +91,30 @@ def test_systemctl_reload_waits_until_it_is_done(booted):
 
 
 @needs_boot
+def test_what_is_kept_can_be_written_and_read_after_a_reload(booted):
+    """For ExecReload= systemd sets StateDirectory= up anew: what in it is not the unit's user's may become that user's."""
+    booted.run("systemctl", "start", "vmswitchd.service")
+    client = booted.client()
+    client.create("before")
+    state = booted.root / "var" / "lib" / "vmswitch"
+    owners = {path: path.stat().st_uid for path in state.rglob("*")}
+    assert {str(path.relative_to(state)) for path, owner in owners.items() if owner != 0} == {"networks", "networks/before.json"}
+    for turn in (1, 2):
+        booted.run("systemctl", "reload", "vmswitchd.service")
+        wait_for(lambda: booted.log().count("is read again") == turn, 10, "the reload")
+        assert {path: path.stat().st_uid for path in owners} == owners
+    client.create("after")
+    # Another control finds both.
+    pids = booted.run("pgrep", "-f", "role=control").stdout.split()
+    booted.run("kill", "-KILL", *pids)
+    wait_for(lambda: booted.run("pgrep", "-f", "role=control", check=False).stdout.split() not in ([], pids), 10, "another control")
+    assert {"before", "after"} <= set(client.networks())  # whoever connects meanwhile waits in the socket
+    booted.run("systemctl", "restart", "vmswitchd.service")
+    client.wait_up("after", 20)
+    client.wait_up("before", 20)
+
+
+@needs_boot
 def test_a_restart_keeps_sockets_and_networks(booted):
     client = booted.client()
     booted.run("systemctl", "start", "vmswitchd-stream@lab.socket", "vmswitchd.service")
@@ -153,8 +177,8 @@ def test_a_network_is_bridged_in_the_sandbox(booted):
 
 @needs_boot
 def test_nat_by_the_kernel_in_the_sandbox(folder):
-    """The unit alone says what is missing; with nat.conf it is all there, and leases are kept, though systemd gives all that lies in
-    the state folder to root, who may not enter others' folders."""
+    """The unit alone says what is missing; with nat.conf it is all there, and leases are kept over restarts and reloads, for
+    which systemd may give all that lies in the state folder to root, who may not enter others' folders."""
     program = shutil.which("dnsmasq", path="/usr/sbin:/usr/bin")
     if not program or not shutil.which("nft"):
         pytest.skip("nftables or dnsmasq is not installed")
@@ -176,7 +200,10 @@ def test_nat_by_the_kernel_in_the_sandbox(folder):
         stream, leases = (booted.root / path for path in ("run/vmswitch/nat.stream", "var/lib/vmswitch/leases/nat"))
         with StreamVm(stream, mac(1)) as vm:
             assert lease(vm, asked="192.168.105.201") == "192.168.105.201"
+        owner = leases.stat().st_uid
         for _ in range(2):
+            booted.run("systemctl", "reload", "vmswitchd.service")
+            assert leases.stat().st_uid == owner != 0
             booted.run("systemctl", "restart", "vmswitchd.service")
             client.wait_up("nat", 20)
             with StreamVm(stream, mac(2)) as other, StreamVm(stream, mac(1)) as vm:
