@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/sysctl.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "tests/fake-sdk/blocks.h"
@@ -420,7 +421,10 @@ static vmnet_return_t wait_and_judge(void)
     while (script.hangs && !may_go)
         pthread_cond_wait(&changed, &lock);
     const vmnet_return_t status = script.create_status;
+    const struct timespec wait = {.tv_sec = script.slow_ms / 1000,
+                                  .tv_nsec = script.slow_ms % 1000 * 1000000L};
     pthread_mutex_unlock(&lock);
+    nanosleep(&wait, NULL);
     return status ? status : VMNET_SUCCESS;
 }
 
@@ -635,6 +639,8 @@ __attribute__((constructor)) static void read_environment(void)
     const char *status = getenv("FAKE_NETWORK_STATUS");
     script.create_status = status ? (vmnet_return_t)strtoul(status, NULL, 10) : 0;
     script.hangs = getenv("FAKE_NETWORK_HANGS") != NULL;
+    script.slow_ms =
+        getenv("FAKE_NETWORK_SLOW_MS") ? (unsigned)strtoul(getenv("FAKE_NETWORK_SLOW_MS"), NULL, 10) : 0;
     script.hidden = getenv("FAKE_HIDDEN_NAMES") ? strdup(getenv("FAKE_HIDDEN_NAMES")) : NULL;
 }
 

@@ -21,12 +21,13 @@ struct fake_network_script {
     int version; /* 2600: macOS 26.0; 0: what the system says. Before 26 there are no functions */
     vmnet_return_t create_status; /* vmnet_network_create() says so and makes none; 0: success */
     bool hangs;                   /* it returns only after fake_network_go_on() */
+    unsigned slow_ms;             /* it takes so long */
     vmnet_return_t start_status;  /* of vmnet_interface_start_with_network()'s handler; 0: success */
     const char *hidden;           /* names that this macOS does not have, one beside the other; NULL: all */
 };
 
-/* Else FAKE_NETWORK_STATUS is create_status, FAKE_HIDDEN_NAMES is hidden, and FAKE_NETWORK_HANGS, if it is
- * there, lets it hang. */
+/* Else FAKE_NETWORK_STATUS is create_status, FAKE_HIDDEN_NAMES is hidden, FAKE_NETWORK_SLOW_MS is slow_ms,
+ * and FAKE_NETWORK_HANGS, if it is there, lets it hang. */
 void fake_network_set(const struct fake_network_script *script);
 void fake_network_go_on(void);
 int fake_network_alive(void); /* configurations and networks that have not been released */

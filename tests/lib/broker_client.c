@@ -7,9 +7,12 @@
  *   raw KEY VALUE...                   a request of these strings
  *   lima NAME [FDTYPE [KEY]]           Lima's, with a vmnet key (tso, virtio, isolation) set in InterfaceDesc
  *   configuration NAME TEXT            Lima's, with that Configuration
- *   voice child|reused|own             what is asked from now on is sent by a child of this process; as if
- * its pid had been another's; by itself start [isolated]                   an interface on the network that
- * came last send HEX | receive                 a frame by that interface fd-send HEX | fd-receive           a
+ *   odd KEY TYPE [KEY VALUE]...        a request with one value of another type (number, bool, data, fd,
+ * uuid, array, dictionary), and strings flood CONNECTIONS REQUESTS NAME    so many more connections, which
+ * stay, and so many requests to acquire on each, at once: how many had which answer (-1: the connection is
+ * invalid) voice child|reused|own             what is asked from now on is sent by a child of this process;
+ * as if its pid had been another's; by itself start [isolated]                   an interface on the network
+ * that came last send HEX | receive                 a frame by that interface fd-send HEX | fd-receive a
  * frame by the descriptor that came last events                             how often the service has said
  * who holds the network, and how many hold it
  */
@@ -28,7 +31,7 @@
 #include "io/vmnet_network_darwin.h"
 #include "tests/fake-sdk/fake_xpc.h"
 
-enum { LINE_SIZE = 8192, FRAME_SIZE = 2048, PATIENCE_MS = 3000 };
+enum { LINE_SIZE = 8192, FRAME_SIZE = 2048, PATIENCE_MS = 3000, ERRORS = 9 };
 
 static dispatch_queue_t queue;
 static xpc_connection_t connection;
@@ -168,6 +171,76 @@ static void ask_with_configuration(char *rest)
     xpc_dictionary_set_string(request, LIMA_NETWORK, name);
     xpc_dictionary_set_data(request, LIMA_CONFIGURATION, text, strlen(text));
     ask(request);
+}
+
+static void set_odd(xpc_object_t request, const char *key, const char *type)
+{
+    static const unsigned char uuid[16] = {1};
+    xpc_object_t inner =
+        strcmp(type, "array") == 0 ? xpc_array_create(NULL, 0) : xpc_dictionary_create(NULL, NULL, 0);
+    if (strcmp(type, "number") == 0)
+        xpc_dictionary_set_uint64(request, key, UINT64_MAX);
+    else if (strcmp(type, "bool") == 0)
+        xpc_dictionary_set_bool(request, key, true);
+    else if (strcmp(type, "data") == 0)
+        xpc_dictionary_set_data(request, key, "\xff\0shared", 8);
+    else if (strcmp(type, "uuid") == 0)
+        xpc_dictionary_set_uuid(request, key, uuid);
+    else if (strcmp(type, "fd") == 0)
+        xpc_dictionary_set_fd(request, key, STDERR_FILENO);
+    else
+        xpc_dictionary_set_value(request, key, inner);
+    xpc_release(inner);
+}
+
+static void ask_odd(char *rest)
+{
+    const char *odd_key = strtok(rest, " "), *type = strtok(NULL, " ");
+    xpc_object_t request = xpc_dictionary_create(NULL, NULL, 0);
+    for (char *key = strtok(NULL, " "); key; key = strtok(NULL, " "))
+        xpc_dictionary_set_string(request, key, strtok(NULL, " "));
+    set_odd(request, odd_key, type);
+    ask(request);
+}
+
+static atomic_int answers[ERRORS]; /* by their error; the last: of connections that are invalid */
+
+static void count_answer(xpc_object_t reply)
+{
+    const bool is_one = xpc_get_type(reply) == XPC_TYPE_DICTIONARY;
+    atomic_fetch_add(&answers[is_one ? xpc_dictionary_get_int64(reply, BROKER_ERROR) : ERRORS - 1], 1);
+}
+
+static void flood(char *rest)
+{
+    const int n = atoi(strtok(rest, " ")), n_each = atoi(strtok(NULL, " "));
+    xpc_object_t request = xpc_dictionary_create(NULL, NULL, 0);
+    xpc_dictionary_set_string(request, BROKER_COMMAND, BROKER_COMMAND_ACQUIRE);
+    xpc_dictionary_set_string(request, BROKER_NETWORK_NAME, strtok(NULL, " "));
+    for (int i = 0; i < ERRORS; i++)
+        atomic_store(&answers[i], 0);
+    for (int i = 0; i < n; i++) {
+        xpc_connection_t one = xpc_connection_create_mach_service(BROKER_SERVICE, queue, 0);
+        xpc_connection_set_event_handler(one, ^(xpc_object_t event) {
+          (void)event;
+        });
+        xpc_connection_resume(one);
+        for (int j = 0; j < n_each; j++)
+            xpc_connection_send_message_with_reply(one, request, queue, ^(xpc_object_t reply) {
+              count_answer(reply);
+            });
+    }
+    xpc_release(request);
+    for (int total = 0; total < n * n_each;) {
+        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+        total = 0;
+        for (int i = 0; i < ERRORS; i++)
+            total += atomic_load(&answers[i]);
+    }
+    printf("{\"-1\": %d", atomic_load(&answers[ERRORS - 1]));
+    for (int i = 0; i < ERRORS - 1; i++)
+        printf(", \"%d\": %d", i, atomic_load(&answers[i]));
+    printf("}\n");
 }
 
 static void ask_lima(char *rest)
@@ -317,6 +390,10 @@ int main(void)
             start(rest != NULL);
         else if (strcmp(line, "configuration") == 0)
             ask_with_configuration(rest);
+        else if (strcmp(line, "odd") == 0)
+            ask_odd(rest);
+        else if (strcmp(line, "flood") == 0)
+            flood(rest);
         else if (strcmp(line, "voice") == 0)
             speak_as(rest);
         else if (strcmp(line, "send") == 0)
