@@ -19,9 +19,9 @@ run() {
     fi
 }
 
-# Who must own what leads to our files, beside root.
+# Who must own what leads to our files, beside root. A rehearsal's folders are whose it is.
 wanted_uid() {
-    if $is_agent; then id -u; else echo 0; fi
+    if $is_agent || [ -n "$root" ]; then id -u; else echo 0; fi
 }
 
 # The mode, the owner and the group of a file as numbers; ls is the only one of the same words on macOS and elsewhere.

@@ -147,6 +147,7 @@ def test_a_socket_may_lie_elsewhere(make_daemon, folder):
         assert path.exists()
 
 
+@pytest.mark.root  # who else may look at its descriptors
 def test_control_has_its_two_sockets_and_none_of_a_networks(managed):
     daemon = managed.daemon
     managed.start(*lab_config(daemon))

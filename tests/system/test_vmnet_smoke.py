@@ -75,6 +75,7 @@ def adapter():
     subprocess.run(["ip", "link", "del", "en7"], check=True)
 
 
+@pytest.mark.root
 @pytest.mark.skipif(not HAS_DOUBLE, reason="needs a build with VMNET_DOUBLE")
 def test_vmnet_smoke_passes_against_the_double(networksetup, adapter):
     verdicts, code, said = smoke(SMOKE_HAS_VMNET="1", PATH=networksetup, WIFI="en0")
