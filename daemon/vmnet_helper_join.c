@@ -110,29 +110,14 @@ static int ask_network(struct join *join)
 
 /* ---- the VM ---- */
 
-/* The port is plugged in: what remains is not worth losing it. */
-static int isolate(const struct join *join, char *why, size_t size)
-{
-    char path[CLI_PATH_SIZE];
-    struct cli_answer answer;
-    json_t *body = json_pack("{s:b}", "isolated", 1);
-    int r = CLI_REFUSED;
-    if (cli_path(path, sizeof(path), join->network, join->port, ""))
-        r = cli_request(&join->cli, "PATCH", path, body, &answer);
-    json_decref(body);
-    if (r == CLI_OK)
-        cli_answer_free(&answer);
-    else
-        snprintf(why, size, "port %s cannot be isolated, as enable-isolation asks", join->port);
-    return r == CLI_OK ? 0 : -1;
-}
-
 static int attach(void *ctx, int fd, char *why, size_t size)
 {
     struct join *join = ctx;
     const bool is_big = join->options->tso || join->options->checksum;
     json_t *request = json_pack("{s:s, s:s, s:s}", "network", join->network, "kind", "datagram", "offload",
                                 is_big ? "raw" : "off");
+    if (join->options->is_isolated)
+        json_object_set_new(request, "isolated", json_true());
     json_t *answer = NULL;
     int lease = -1;
     int r = cli_attach(&join->cli, request, fd, &lease, &answer);
@@ -146,10 +131,7 @@ static int attach(void *ctx, int fd, char *why, size_t size)
     snprintf(join->port, sizeof(join->port), "%s", port ? port : "");
     json_decref(answer);
     log_info("joined network %s of vmswitchd as port %s", join->network, join->port);
-    if (!join->options->is_isolated || isolate(join, why, size) == 0)
-        return lease;
-    close(lease);
-    return -1;
+    return lease;
 }
 
 static uint64_t number_in(const json_t *object, const char *key)
