@@ -111,7 +111,7 @@ def test_commands_of_ours_in_the_text_are_known(lan):
     """`vmswitch fdb lan` and the like, between backticks."""
     found = set(re.findall(r"`(vmswitch [a-z][^`]*)`", TEXT))
     assert {command.split()[1] for command in found} >= {"health", "fdb", "interfaces", "networks", "port", "run"}
-    unlike = {"vmswitch run"} | {command for command in found if " lan2 " in command}  # the blocks' commands; a clash with a LAN
+    unlike = {"vmswitch run"} | {command for command in found if " lan2 " in command}  # those of the blocks; and those that are refused
     for command in sorted(found - unlike):  # create comes before delete
         lan.run(command)
 
