@@ -74,12 +74,7 @@ bool control_refuse_host(const struct network_spec *spec, const char *own, struc
 
 const char *control_warning(const struct managed *m)
 {
-    return m->is_on_wifi ? "its interface is Wi-Fi, and an access point carries frames of the Mac's own "
-                           "hardware address alone: guests "
-                           "that need one of their own get no address or lose it. Take a wired interface, or "
-                           "\"mode\": \"shared\" with "
-                           "forwards for what is to be reached"
-                         : NULL;
+    return m->is_on_wifi ? INTERFACE_WIFI_WARNING : NULL;
 }
 
 void control_look_at_interface(struct managed *m)

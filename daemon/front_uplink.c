@@ -10,6 +10,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "daemon/interface_kind.h"
+#include "io/log.h"
+
 /* A vmnet says something about each try: it may be UPLINK_RETRY_MAX_MS until the next, which has 10 s. */
 enum { USER_READY_MS = 4000, VMNET_READY_MS = UPLINK_RETRY_MAX_MS + 15 * 1000 };
 
@@ -94,6 +97,13 @@ static void on_lost(void *ctx, int error)
     stop_process(ctx);
 }
 
+static void warn_of_wifi(const struct network_spec *spec)
+{
+    if (spec->uplink == WANT_VMNET && spec->mode == MODE_BRIDGED &&
+        interface_kind(spec->interface) == INTERFACE_KIND_WIFI)
+        log_warn("%s: %s", spec->interface, INTERFACE_WIFI_WARNING);
+}
+
 static void on_started(struct front *front, struct message *message)
 {
     const struct child_started *started = message->payload;
@@ -113,6 +123,7 @@ static void on_started(struct front *front, struct message *message)
         return;
     }
     message->fd = -1;
+    warn_of_wifi(&front->plan->spec);
     if (front_nat_is_wanted(front))
         front_nat_send(front);
     else
@@ -122,8 +133,7 @@ static void on_started(struct front *front, struct message *message)
 static void on_exited(struct front *front, const struct child_exited *exited)
 {
     struct front_uplink *up = &front->uplink;
-    const bool had_data = up->has_data; /* then the network sees the end of it by itself */
-    int status = exited->status;        /* macOS's macros want a variable */
+    int status = exited->status; /* macOS's macros want a variable */
     const bool has_said_why = up->reason[0] && WIFEXITED(status);
     char why[UPLINK_REASON_SIZE];
     if (up->pid != exited->pid)
@@ -137,8 +147,7 @@ static void on_exited(struct front *front, const struct child_exited *exited)
     else
         snprintf(why, sizeof(why), "its process ended with code %d", WEXITSTATUS(status));
     log_warn("uplink: %s", why);
-    if (!had_data)
-        report(front, UPLINK_DEGRADED, why);
+    report(front, UPLINK_DEGRADED, why); /* the network may have seen no more than the end of its link */
     if (front_nat_is_wanted(front))
         front_nat_retry_later(front);
 }

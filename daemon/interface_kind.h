@@ -8,6 +8,12 @@
 
 enum interface_kind { INTERFACE_KIND_UNKNOWN, INTERFACE_KIND_WIRED, INTERFACE_KIND_WIFI };
 
+/* To who bridges a network to Wi-Fi. */
+#define INTERFACE_WIFI_WARNING                                                                               \
+    "its interface is Wi-Fi, and an access point carries frames of the Mac's own hardware address alone: "   \
+    "guests that need one of their own get no address or lose it. Take a wired interface, or mode shared "   \
+    "with forwards for what is to be reached"
+
 /* UNKNOWN also for one that is not there. Does not block, needs no privilege. */
 enum interface_kind interface_kind(const char *name);
 

@@ -39,3 +39,9 @@ def test_vmnet_bridged_needs_an_interface_that_is_there(start_front, folder):
                         env={"VMSWITCH_UPLINK": ""})
     assert front.process.wait(20 + EXIT_S) == 1
     assert "ERROR| the uplink (vmnet) did not start: " in front.log() and leftovers(folder) == []
+
+
+def test_vmnet_bridged_to_wifi_is_warned_of(start_front, folder):
+    front = start_front("socket_vmnet", "--vmnet-mode=bridged", "--vmnet-interface=en0", folder / "s", env={"VMSWITCH_UPLINK": ""})
+    wait_for(lambda: "en0: its interface is Wi-Fi" in front.log(), 10, "the warning")
+    wait_for(lambda: (folder / "s").exists(), 20, "the socket")
