@@ -7,9 +7,11 @@
 
 #include <curl/curl.h>
 #include <errno.h>
+#include <grp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 enum {
     ANSWER_MAX = 64 * 1024 * 1024, /* bytes; 64 networks with their 4,096 addresses are 20 MiB */
@@ -42,13 +44,26 @@ void cli_print_problem(const json_t *problem)
                 printable(json_object_get(problem, "next_step"), text, sizeof text));
 }
 
+/* The file says who: the group that may write to it, if there is one. */
+static void say_who_may(const char *path)
+{
+    struct stat status;
+    const bool is_open = stat(path, &status) == 0 && (status.st_mode & S_IWGRP) && status.st_gid != 0;
+    const struct group *group = is_open ? getgrgid(status.st_gid) : NULL;
+
+    if (group)
+        fprintf(stderr, "  next step: have root add you to the group %s and log in again, or ",
+                group->gr_name);
+    else
+        fputs("  next step: ask the owner of that socket for access, or ", stderr);
+    fputs("start a vmswitchd of your own\n", stderr);
+}
+
 int cli_complain_unreachable(const char *path, int error)
 {
     cli_complain("cannot reach vmswitchd at %s: %s", path, strerror(error));
     if (error == EACCES || error == EPERM)
-        fputs(
-            "  next step: ask for membership in the group of that socket, or start a vmswitchd of your own\n",
-            stderr);
+        say_who_may(path);
     else
         fputs("  next step: start vmswitchd, or name its api.sock with --socket or VMSWITCH_SOCKET\n",
               stderr);

@@ -274,6 +274,26 @@ def test_without_root_everything_that_needs_none_works(folder):
         client.wait_up("lab", 20)
 
 
+@needs_boot
+def test_networks_are_kept_when_root_is_given_up_and_taken_again(booted):
+    """systemd gives the state folder from one to the other, with all that is in it."""
+    booted.configure('{"networks": []}')
+    booted.run("systemctl", "start", "vmswitchd.service")
+    client = booted.client()
+    client.create("first")
+    for name, drop_in in (("second", (SYSTEMD / "unprivileged.conf").read_text()), ("third", "")):
+        booted.drop_in("privileges.conf", drop_in)
+        booted.run("systemctl", "daemon-reload")
+        booted.run("systemctl", "restart", "vmswitchd.service")
+        client.create(name, sockets={"mode": "0660"})
+        booted.run("systemctl", "reload", "vmswitchd.service")
+        booted.run("systemctl", "restart", "vmswitchd.service")
+        client.wait_up("first", 20)
+        client.wait_up(name, 20)
+    assert {"first", "second", "third"} <= set(client.networks())
+    assert "Permission denied" not in booted.log() and "error" not in booted.log(), booted.log()
+
+
 USER_MANAGER = """[Service]
 Type=notify
 User=nobody
