@@ -44,8 +44,8 @@ ip link set lo up
 """
 
 # Policies against starting services are a container's, not a machine's. Of units that are started by themselves those of the
-# journal and of temporary files remain.
-PREPARE = """rm -f /usr/sbin/policy-rc.d /etc/fstab
+# journal and of temporary files remain. The index of all manual pages is not made anew for ours.
+PREPARE = """rm -f /usr/sbin/policy-rc.d /etc/fstab /var/lib/man-db/auto-update
 rm -rf /etc/systemd/system/*.wants /etc/systemd/system/*.requires /etc/rc?.d /usr/lib/systemd/system-generators
 find /usr/lib/systemd/system/*.wants \\( -type l -o -type f \\) ! -name systemd-journald.s* ! -name systemd-journald-dev-log.socket \\
     ! -name systemd-tmpfiles-setup.service -delete
