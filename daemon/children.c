@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "daemon/sandbox.h"
 #include "daemon/spawn.h"
 #include "io/log.h"
 
@@ -15,7 +16,8 @@ static const char *const role_names[ROLE_N] = {"monitor", "control", "network", 
 int child_spawn(enum role role, const char *name, uint32_t uid, uint32_t gid, const struct hello *hello,
                 struct channel **ret_channel, pid_t *ret_pid)
 {
-    char program[32], role_arg[32], name_arg[64], uid_arg[32], gid_arg[32], level_arg[32], format_arg[32];
+    char program[32], role_arg[32], name_arg[64], uid_arg[32], gid_arg[32], level_arg[32], format_arg[32],
+        sandbox_arg[32];
     struct hello said = *hello;
     int fds[2];
     int r = channel_pair(fds);
@@ -28,8 +30,10 @@ int child_spawn(enum role role, const char *name, uint32_t uid, uint32_t gid, co
     snprintf(level_arg, sizeof(level_arg), "--log-level=%s",
              log_level_name((enum log_level)hello->log_level));
     snprintf(format_arg, sizeof(format_arg), "--log-format=%s", log_format_name(log_format()));
+    snprintf(sandbox_arg, sizeof(sandbox_arg), "--sandbox=%s", sandbox_mode_name(sandbox_mode()));
     snprintf(name_arg, sizeof(name_arg), "--name=%s", name);
-    char *argv[] = {program, role_arg, uid_arg, gid_arg, level_arg, format_arg, name[0] ? name_arg : NULL,
+    char *argv[] = {program,   role_arg,   uid_arg,     gid_arg,
+                    level_arg, format_arg, sandbox_arg, name[0] ? name_arg : NULL,
                     NULL};
     r = spawn_self(argv, fds[1], ret_pid);
     close(fds[1]);

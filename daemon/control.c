@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "daemon/roles.h"
+#include "daemon/sandbox.h"
 
 enum { RENEWAL_MS = 100 }; /* for the answers that are on their way */
 
@@ -303,10 +304,24 @@ void control_renew_if_needed(struct control *control)
     uv_timer_start(&control->renewal, on_renewal, RENEWAL_MS, 0);
 }
 
+/* Before the first file of others is read. What libraries load when they are first asked, they load here. */
+static void enter_sandbox(struct control *control)
+{
+    (void)getpwnam("vmswitch-nobody-at-all");
+    (void)getgrnam("vmswitch-nobody-at-all");
+    sandbox_enter(SANDBOX_CONTROL, control->hello.state_dir, &control->sandbox);
+    if (control->sandbox.missing[0])
+        log_warn("the sandbox is incomplete (%s): processes go on with the walls there are",
+                 control->sandbox.missing);
+    else if (sandbox_mode() != SANDBOX_ON)
+        log_warn("--sandbox=%s: for a diagnosis, not for use", sandbox_mode_name(sandbox_mode()));
+}
+
 static void begin(struct control *control)
 {
     int r;
     control->has_begun = true;
+    enter_sandbox(control);
     if (load_config(control) < 0) {
         end(control, EXIT_CONFIG);
         return;

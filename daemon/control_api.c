@@ -387,6 +387,13 @@ static void delete_network_op(void *ctx, struct api_call *call, const char *name
 
 /* ---- the daemon ---- */
 
+static json_t *show_sandbox(const struct sandbox_state *state)
+{
+    return json_pack("{s:s, s:b, s:b, s:s?}", "mode", sandbox_mode_name(sandbox_mode()), "system_calls",
+                     state->filters_calls, "files", state->confines_files, "missing",
+                     state->missing[0] ? state->missing : NULL);
+}
+
 static void info_op(void *ctx, struct api_call *call)
 {
     const struct control *control = ctx;
@@ -395,14 +402,15 @@ static void info_op(void *ctx, struct api_call *call)
     uv_os_uname(&uts);
     api_reply_json(
         call, 200,
-        json_pack("{s:s, s:s, s:s, s:s, s:I, s:b, s:s, s:I, s:{s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i}}",
-                  "name", "vmswitchd", "version", VMSWITCH_VERSION, "api", "v1", "platform", uts.sysname,
-                  "uptime_s", (json_int_t)up_s, "privileged", control->hello.is_root, "runtime_dir",
-                  control->hello.runtime_dir, "log_lost", (json_int_t)log_lost(), "limits", "networks",
-                  NETWORKS_MAX, "ports_per_network", NETWORK_PORTS_MAX, "frame_bytes", FRAME_LEN_MAX,
-                  "queue_frames", IO_QUEUE_FRAMES, "queue_bytes", IO_QUEUE_BYTES, "fdb_entries", FDB_CAPACITY,
-                  "fdb_per_port", FDB_PORT_LIMIT, "fdb_uplink", FDB_UPLINK_LIMIT, "forwards",
-                  NETWORK_FORWARDS_MAX));
+        json_pack(
+            "{s:s, s:s, s:s, s:s, s:I, s:b, s:s, s:I, s:o, s:{s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i}}",
+            "name", "vmswitchd", "version", VMSWITCH_VERSION, "api", "v1", "platform", uts.sysname,
+            "uptime_s", (json_int_t)up_s, "privileged", control->hello.is_root, "runtime_dir",
+            control->hello.runtime_dir, "log_lost", (json_int_t)log_lost(), "sandbox",
+            show_sandbox(&control->sandbox), "limits", "networks", NETWORKS_MAX, "ports_per_network",
+            NETWORK_PORTS_MAX, "frame_bytes", FRAME_LEN_MAX, "queue_frames", IO_QUEUE_FRAMES, "queue_bytes",
+            IO_QUEUE_BYTES, "fdb_entries", FDB_CAPACITY, "fdb_per_port", FDB_PORT_LIMIT, "fdb_uplink",
+            FDB_UPLINK_LIMIT, "forwards", NETWORK_FORWARDS_MAX));
 }
 
 const struct api_ops control_api_ops = {

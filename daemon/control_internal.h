@@ -26,6 +26,7 @@
 #include "daemon/channel_uv.h"
 #include "daemon/config.h"
 #include "daemon/message.h"
+#include "daemon/sandbox.h"
 #include "daemon/state.h"
 #include "io/log.h"
 
@@ -172,6 +173,7 @@ struct control {
     struct orphan *orphans;
     struct config config;
     struct bridge_list bridges; /* what the monitor was told */
+    struct sandbox_state sandbox;
     struct state *state;
     struct api_server *api;
     struct attach_server *attach;

@@ -80,13 +80,16 @@ static void reset_variables(void)
                                              "ASAN_OPTIONS", "UBSAN_OPTIONS", "LSAN_OPTIONS"};
     enum { N_KEPT = sizeof(kept_names) / sizeof(kept_names[0]) };
     static char path[] = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-    static char *kept[N_KEPT + 2];
+    static char no_uring[] =
+        "UV_USE_IO_URING=0"; /* libuv would have the kernel make calls that no filter sees */
+    static char *kept[N_KEPT + 3];
     size_t n = 0;
     kept[n++] = path;
+    kept[n++] = no_uring;
     for (char **variable = environ; variable && *variable; variable++) {
         const char *equals = strchr(*variable, '=');
         size_t len = equals ? (size_t)(equals - *variable) : 0;
-        for (size_t i = 0; i < N_KEPT && n <= N_KEPT; i++) {
+        for (size_t i = 0; i < N_KEPT && n <= N_KEPT + 1; i++) {
             if (len == strlen(kept_names[i]) && strncmp(*variable, kept_names[i], len) == 0)
                 kept[n++] = *variable;
         }

@@ -17,6 +17,7 @@
 #include "daemon/environment.h"
 #include "daemon/privileges.h"
 #include "daemon/roles.h"
+#include "daemon/sandbox.h"
 #include "daemon/spawn.h"
 
 enum {
@@ -210,8 +211,8 @@ static void fill_order(const struct front_plan *plan, struct keep_order *order)
 /* Starts the keeper, which stays what we are now. Returns our end of its channel, or a negative errno. */
 static int start_keeper(const struct front_plan *plan, const char *program)
 {
-    char name[32], role[] = "--role=keeper", network[sizeof("--name=") + NETWORK_NAME_SIZE];
-    char *argv[] = {name, role, network, NULL};
+    char name[32], role[] = "--role=keeper", network[sizeof("--name=") + NETWORK_NAME_SIZE], sandbox[32];
+    char *argv[] = {name, role, network, sandbox, NULL};
     int fds[2];
     pid_t pid;
     int r = spawn_init(program);
@@ -222,6 +223,7 @@ static int start_keeper(const struct front_plan *plan, const char *program)
         return r;
     snprintf(name, sizeof(name), "%s", program);
     snprintf(network, sizeof(network), "--name=%s", plan->spec.name);
+    snprintf(sandbox, sizeof(sandbox), "--sandbox=%s", sandbox_mode_name(sandbox_mode()));
     r = spawn_self(argv, fds[1], &pid);
     close(fds[1]);
     if (r < 0)
@@ -264,6 +266,9 @@ static int open_keeper(struct front *front, const char *program, char *why, size
     }
     if (chdir("/") < 0 || privileges_drop(front->plan->uid, front->plan->gid, why, size) < 0)
         return -1;
+    struct sandbox_state sandbox;
+    if (front->plan->opens_no_file)
+        sandbox_enter(SANDBOX_FRONT, NULL, &sandbox);
     return 0;
 }
 
@@ -283,6 +288,15 @@ static void close_loop(struct front *front)
     free(front);
 }
 
+/* For a diagnosis, as vmswitchd's --sandbox. Who calls a setuid program has no say in its walls. */
+static void choose_sandbox(void)
+{
+    enum sandbox_mode mode;
+    const char *wanted = getenv("VMSWITCH_SANDBOX"); /* NOLINT(concurrency-mt-unsafe): one thread */
+    if (wanted && getuid() == geteuid() && sandbox_mode_parse(wanted, &mode))
+        sandbox_set_mode(mode);
+}
+
 /* Of a program that is setuid: all processes are the file's owner, who called is of no account any more. */
 static int be_one_user(void)
 {
@@ -300,6 +314,7 @@ int front_run(const char *program, const struct front_plan *plan, const struct f
     log_open("", plan->log_level);
     if (front)
         *front = (struct front){.plan = plan, .events = events, .ctx = ctx, .socket_fd = -1, .keeper_fd = -1};
+    choose_sandbox();
     int r = front ? be_one_user() : -ENOMEM;
     r = r < 0 ? r : environment_isolate(plan->kept_fds, plan->n_kept_fds);
     r = r < 0 ? r : start_loop(front);

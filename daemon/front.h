@@ -36,6 +36,7 @@ struct front_plan {
     uint32_t socket_uid, socket_gid; /* UINT32_MAX: as it was made */
     char pidfile[MESSAGE_PATH_SIZE]; /* "": none */
     enum log_level log_level;
+    bool opens_no_file;  /* from then on: it goes into a sandbox */
     const int *kept_fds; /* inherited descriptors that are still needed; all others above 2 are closed */
     size_t n_kept_fds;
 };

@@ -11,6 +11,7 @@
 #include "daemon/options.h"
 #include "daemon/privileges.h"
 #include "daemon/roles.h"
+#include "daemon/sandbox.h"
 #include "daemon/spawn.h"
 #include "io/peer.h"
 
@@ -48,6 +49,7 @@ int front_role(const char *program, int argc, char **argv)
         return complain(program, "--role is for the program's own use");
     if (geteuid() == 0 && !is_from_root(ROLE_CHANNEL_FD))
         return complain(program, "--role is for the program's own use, and the channel is not root's");
+    sandbox_set_mode(options.sandbox);
     signal(SIGPIPE, SIG_IGN);
     spawn_restore_name(program);
     switch (options.role) {

@@ -17,6 +17,7 @@
 #include "daemon/paths.h"
 #include "daemon/privileges.h"
 #include "daemon/roles.h"
+#include "daemon/sandbox.h"
 #include "daemon/spawn.h"
 #include "daemon/strict_paths.h"
 #include "io/log.h"
@@ -109,6 +110,7 @@ int main(int argc, char **argv)
     if (options_parse(&options, argc, argv, why, sizeof(why)) < 0)
         return complain(why, EXIT_USAGE);
     log_set_format(options.log_format);
+    sandbox_set_mode(options.sandbox);
     if (options.help) {
         fputs(options_help(), stdout);
         return fflush(stdout) == 0 ? EXIT_OK : EXIT_FAILED;

@@ -375,9 +375,19 @@ static void drop_control(struct monitor *monitor, int error)
 
 static void begin_end(struct monitor *monitor, int exit_code);
 
+static bool is_stopped_by_sandbox(int status)
+{
+    return WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS;
+}
+
 static void log_end(const char *whose, const char *name, pid_t pid, int status)
 {
-    if (WIFSIGNALED(status))
+    if (is_stopped_by_sandbox(status))
+        log_error(
+            "%s%s, pid %ld, was ended by SIGSYS: it made a system call that its sandbox does not allow; "
+            "--sandbox=log finds out which",
+            whose, name, (long)pid);
+    else if (WIFSIGNALED(status))
         log_warn("%s%s, pid %ld, was ended by signal %d", whose, name, (long)pid, WTERMSIG(status));
     else if (WEXITSTATUS(status) != EXIT_OK)
         log_warn("%s%s, pid %ld, ended with code %d", whose, name, (long)pid, WEXITSTATUS(status));
@@ -393,9 +403,10 @@ static void on_control_gone(struct monitor *monitor, int status)
     monitor->control.channel = NULL;
     monitor->control.pid = 0;
     monitor->control.kill_ms = 0;
+    if (!monitor->is_ending || is_stopped_by_sandbox(status))
+        log_end("control", "", pid, status);
     if (monitor->is_ending)
         return;
-    log_end("control", "", pid, status);
     /* It gave up by itself, having told why, before it was of any use: so would the next. */
     if (!monitor->control.was_restarted && WIFEXITED(status) && WEXITSTATUS(status) != EXIT_OK &&
         was_up_ms < MONITOR_STABLE_MS) {
@@ -542,7 +553,7 @@ static void on_child_gone(struct monitor *monitor, pid_t pid, int status)
     struct child child = children_gone(&monitor->children, pid);
     if (child.state == CHILD_NONE)
         return;
-    if (child.state == CHILD_RUNS && !monitor->is_ending)
+    if ((child.state == CHILD_RUNS && !monitor->is_ending) || is_stopped_by_sandbox(status))
         log_end(child.id.role == ROLE_NETWORK ? "network "
                 : child.id.role == ROLE_NAT   ? "NAT of "
                                               : "uplink ",

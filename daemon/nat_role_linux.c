@@ -32,6 +32,7 @@
 #include "daemon/nat_table.h"
 #include "daemon/privileges.h"
 #include "daemon/roles.h"
+#include "daemon/sandbox.h"
 #include "daemon/sysctl.h"
 #include "daemon/tap.h"
 #include "io/log.h"
@@ -389,6 +390,8 @@ int nat_main(int channel_fd, uint32_t uid, uint32_t gid)
         end(role, EXIT_FAILED);
     signal(SIGINT, SIG_IGN); /* a terminal's Ctrl-C is the monitor's to handle */
     role->now_ms = clock_ms();
+    struct sandbox_state sandbox;
+    sandbox_enter(SANDBOX_NAT, NULL, &sandbox);
     while (!role->is_over)
         turn(role);
     const int exit_code = role->exit_code;

@@ -14,6 +14,7 @@
 #include "daemon/channel_uv.h"
 #include "daemon/message.h"
 #include "daemon/network.h"
+#include "daemon/sandbox.h"
 #include "io/log.h"
 
 enum { CLOSE_DEADLINE_MS = 400 }; /* the monitor kills after 500 */
@@ -322,6 +323,8 @@ int network_main(int channel_fd)
         log_error("no channel to the monitor: %s", uv_strerror(r));
         return EXIT_FAILED;
     }
+    struct sandbox_state sandbox;
+    sandbox_enter(SANDBOX_NETWORK, NULL, &sandbox);
     uv_run(&role->loop, UV_RUN_DEFAULT);
 
     if (role->has_attach && role->attach_fd >= 0)

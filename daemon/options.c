@@ -19,6 +19,7 @@ enum option_id {
     OPT_LOG_LEVEL,
     OPT_STRICT_PATHS,
     OPT_LOG_FORMAT,
+    OPT_SANDBOX,
     OPT_BROKER,
     OPT_IDLE,
     OPT_EXIT_TIMEOUT,
@@ -42,6 +43,7 @@ static const struct spelling {
     {"--log-level", OPT_LOG_LEVEL, true},
     {"--strict-paths", OPT_STRICT_PATHS, false},
     {"--log-format", OPT_LOG_FORMAT, true},
+    {"--sandbox", OPT_SANDBOX, true},
     {"--broker", OPT_BROKER, false},
     {"--broker-idle", OPT_IDLE, true},
     {"--exit-timeout", OPT_EXIT_TIMEOUT, true},
@@ -71,6 +73,9 @@ static const char help_text[] =
     "                      its configuration or its folders\n"
     "  --log-format FORMAT text, json (an object a line), journal (priorities before the text) or\n"
     "                      journal-json. Default: journal where stderr is the journal, else text\n"
+    "  --sandbox MODE      Linux: on (default): what reads clients' bytes can make few system calls and\n"
+    "                      reach few files, or is ended; log: the kernel's log says what would have\n"
+    "                      been stopped; off\n"
     "  --broker            macOS 26: be the network broker, as a job of launchd\n"
     "  --broker-idle S     the broker ends when nothing was in use for so many seconds (120)\n"
     "  --exit-timeout S    ExitTimeOut of the broker's job (20)\n"
@@ -167,6 +172,8 @@ static const char *take(struct options *options, enum option_id id, const char *
         return log_format_parse(value, &options->log_format)
                    ? NULL
                    : "--log-format: choose text, json, journal or journal-json, not";
+    case OPT_SANDBOX:
+        return sandbox_mode_parse(value, &options->sandbox) ? NULL : "--sandbox: choose on, log or off, not";
     case OPT_BROKER:
         options->is_broker = true;
         return NULL;

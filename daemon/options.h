@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "daemon/message.h"
+#include "daemon/sandbox.h"
 #include "io/log.h"
 
 #define OPTIONS_USER_SIZE 33 /* useradd(8): a user's name has at most 32 bytes */
@@ -26,6 +27,7 @@ struct options {
     enum log_level log_level;
     bool has_log_format; /* else it depends on what stderr is */
     enum log_format log_format;
+    enum sandbox_mode sandbox;
     bool is_broker;
     uint32_t broker_idle_s, broker_exit_timeout_s;
 

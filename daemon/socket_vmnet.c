@@ -140,6 +140,7 @@ static int run(const struct socket_vmnet_options *options)
     if (make_plan(&plan, options, why, sizeof(why)) < 0)
         return fail(why);
     warn(options, &plan);
+    plan.opens_no_file = true;
     return front_run(PROGRAM, &plan, &events, &plan);
 }
 

@@ -28,6 +28,7 @@
 #include "daemon/forwards.h"
 #include "daemon/guest_frame.h"
 #include "daemon/reassembly.h"
+#include "daemon/sandbox.h"
 #include "daemon/slirp_uplink.h"
 #include "daemon/uplink_process.h"
 #include "io/log.h"
@@ -322,6 +323,8 @@ int uplink_main(int fd)
     signal(SIGPIPE, SIG_IGN); /* libslirp sends without MSG_NOSIGNAL */
     limit_descriptors(SLIRP_FDS_MAX + CHANNEL_FDS_EXTRA);
     uplink_process_open(&role->process, ROLE_UPLINK, fd, &role_ops, role);
+    struct sandbox_state sandbox;
+    sandbox_enter(SANDBOX_UPLINK, NULL, &sandbox);
     int exit_code = uplink_process_run(&role->process);
     slirp_uplink_destroy(role->slirp);
     uplink_process_close(&role->process);

@@ -19,7 +19,7 @@ case ${1:-} in -h | --help) sed -n '2,10s/^# \{0,1\}//p' "$0"; exit 0 ;; esac
 debian_packages() {
     case $1 in
     build) echo build-essential cmake ninja-build pkg-config libuv1-dev libjansson-dev libmicrohttpd-dev libslirp-dev libglib2.0-dev \
-        libcurl4-openssl-dev libnftables-dev libcmocka-dev curl ;;
+        libcurl4-openssl-dev libnftables-dev libseccomp-dev libcmocka-dev curl ;;
     demo) echo qemu-system-x86 busybox-static curl ca-certificates ;;
     test) echo qemu-system-x86 busybox-static curl ca-certificates iproute2 nftables dnsmasq-base util-linux procps python3 python3-venv python3-yaml systemd \
         $(command -v go > /dev/null || echo golang-go) ;; # for etc/examples

@@ -12,7 +12,7 @@ import sys
 import tarfile
 
 LICENSES = {"libuv": "MIT", "jansson": "MIT", "libmicrohttpd": "LGPL-2.1-or-later", "libslirp": "BSD-3-Clause", "libcurl": "curl",
-            "libnftables": "GPL-2.0-only", "cmocka": "Apache-2.0"}
+            "libnftables": "GPL-2.0-only", "libseccomp": "LGPL-2.1-only", "cmocka": "Apache-2.0"}
 # Of the rest the build links what the system has.
 RELATIONS = {"cmocka": "TEST_DEPENDENCY_OF", "libnftables": "OPTIONAL_DEPENDENCY_OF"}
 

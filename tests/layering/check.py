@@ -17,9 +17,9 @@ LAYERS = {
                       "io/vmnet_features.h"},
             "libraries": {"uv.h", "jansson.h", "microhttpd.h"}},
     "daemon": {"folders": {"switch", "io", "api", "daemon"},
-               "libraries": {"uv.h", "jansson.h", "curl/curl.h", "slirp/libslirp.h", "libslirp.h"}},
+               "libraries": {"uv.h", "jansson.h", "curl/curl.h", "slirp/libslirp.h", "libslirp.h", "seccomp.h"}},
 }
-LIBRARIES = {"uv.h", "jansson.h", "microhttpd.h", "curl/curl.h", "slirp/libslirp.h", "libslirp.h", "pcap.h", "pcap/pcap.h"}
+LIBRARIES = {"uv.h", "jansson.h", "microhttpd.h", "curl/curl.h", "slirp/libslirp.h", "libslirp.h", "pcap.h", "pcap/pcap.h", "seccomp.h"}
 # What a pure layer may use of the C library: no clock, file, socket or process.
 PURE_HEADERS = {"assert.h", "inttypes.h", "limits.h", "stdalign.h", "stdbool.h", "stddef.h", "stdint.h", "stdio.h", "stdlib.h",
                 "string.h", "stdarg.h", "ctype.h"}

@@ -115,6 +115,8 @@ class Front:
     def check_log(self):
         for report in REPORTS:
             assert report not in self.log(), self.log()
+        # S10
+        assert f"ended by signal {int(signal.SIGSYS)}" not in self.log(), self.log()
 
 
 def leftovers(folder):

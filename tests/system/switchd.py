@@ -20,6 +20,8 @@ BUILD = Path(os.environ.get("VMSWITCH_BUILD", ROOT / "build" / os.environ.get("V
 BIN = BUILD / "bin"
 CACHE = (BUILD / "CMakeCache.txt").read_text() if (BUILD / "CMakeCache.txt").exists() else ""
 IS_SANITIZED = "SANITIZE:BOOL=ON" in CACHE or "-fsanitize=thread" in CACHE
+# macOS's code has macOS's sandbox, which is none.
+HAS_SANDBOX = "VMNET_DOUBLE:BOOL=ON" not in CACHE
 # The promise is one second; a sanitized build also looks for leaks, or late races, in every process on its way out.
 EXIT_S = 8 if IS_SANITIZED else 1
 REPORTS = ("AddressSanitizer", "LeakSanitizer", "runtime error:", "UndefinedBehaviorSanitizer", "ThreadSanitizer")
@@ -95,6 +97,7 @@ class Switchd:
         self.binary = binary or BIN / "vmswitchd"
         self.process = None
         self.expects_failure = False  # a test that breaks a process on purpose says so
+        self.expects_sigsys = False
         # A network runs as another user than the test and must reach the clients' sockets below.
         self.folder.mkdir(parents=True, exist_ok=True)
         self.folder.chmod(0o755)
@@ -268,6 +271,9 @@ class Switchd:
             assert self.stop() == 0, f"exit code after SIGTERM:\n{self.log()}"
         wait_for(lambda: not processes(), 3, "the end of every process of ours")
         assert self.leftovers() == []
+        # S10: whatever a test breaks, no role makes a system call that its sandbox does not allow.
+        killed = [line for line in self.log().splitlines() if "SIGSYS" in line]
+        assert self.expects_sigsys or not killed, killed
         if not self.expects_failure:
             for report in REPORTS:
                 assert report not in self.log(), self.log()

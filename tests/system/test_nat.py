@@ -485,7 +485,7 @@ def test_S08_helper_and_server_have_two_capabilities_and_no_root(make_daemon, fo
     for pid in (made.children()["nat lab"], server):
         status = status_of(pid)
         assert "0" not in {*status["Uid"].split(), *status["Gid"].split(), *status["Groups"].split()}, status
-        assert status["NoNewPrivs"] == "1"
+        assert status["NoNewPrivs"] == "1" and status["Seccomp"] == "2"
         assert int(status["CapEff"], 16) & ~(1 << 10 | 1 << 12) == 0, status
         assert int(status["CapBnd"], 16) == 0, status
         assert status["Uid"].split()[0] != status_of(made.children()["network lab"])["Uid"].split()[0]

@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from conftest import empty_config
-from switchd import processes, status_of, wait_for
+from switchd import HAS_SANDBOX, processes, status_of, wait_for
 from vm import BROADCAST, DatagramVm, StreamVm, frame, mac
 
 pytestmark = pytest.mark.root
@@ -32,7 +32,8 @@ def harmless(status):
     ids = {*status["Uid"].split(), *status["Gid"].split()}
     assert "0" not in ids, status
     assert status["NoNewPrivs"] == "1", status
-    for name in ("CapInh", "CapPrm", "CapEff", "CapAmb"):
+    assert not HAS_SANDBOX or status["Seccomp"] == "2", status
+    for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
         assert int(status[name], 16) == 0, (name, status[name])
 
 
