@@ -123,12 +123,6 @@ def test_a_tap_connects_host_and_guest(daemon, folder):
     assert subprocess.run(["ip", "link", "show", name], capture_output=True).returncode != 0, "the TAP is still there"
 
 
-@pytest.mark.root
-def test_dhcp_true_is_refused_on_a_tap(daemon):
-    answer = daemon.request("PUT", "/v1/networks/hostnet", {"mode": "host", "uplink": "tap", "ipv4": {"dhcp": True}})
-    assert answer.status == 422 and "dhcp" in answer.text, answer
-
-
 @pytest.mark.parametrize("kind,fd", [("stream", 3), ("datagram", 4)])
 def test_vmswitch_run_plugs_a_command_in(daemon, net, kind, fd):
     """QEMU as the command, with the descriptor and the lease held by `vmswitch run`'s exec."""
