@@ -9,6 +9,7 @@ import signal
 import pytest
 
 from conftest import empty_config
+from front import family
 from switchd import HAS_SANDBOX, status_of, wait_for
 from vm import BROADCAST, StreamVm, frame, mac
 
@@ -79,3 +80,20 @@ def test_where_there_is_no_sandbox_it_is_said_and_the_rest_works(make_daemon):
         a.hello()
         b.hello()
         a.expect(frame(BROADCAST, b.address, b"hello"))
+
+
+@pytest.mark.parametrize("env, seccomp", [({}, "2"), ({"VMSWITCH_SANDBOX": "off"}, "0")])
+def test_S08_socket_vmnet_is_in_a_sandbox_too(start_front, folder, env, seccomp):
+    front = start_front("socket_vmnet", folder / "s", env={"VMSWITCH_UPLINK": "user", **env}).wait_ready()
+    with StreamVm(folder / "s", mac(1)) as a, StreamVm(folder / "s", mac(2)) as b:
+        a.hello()
+        b.hello()
+        a.expect(frame(BROADCAST, b.address, b"hello"))
+        for pid in (front.pid, wait_for(lambda: family(front.pid).get("uplink"), 5, "the uplink")):
+            assert status_of(pid)["Seccomp"] == seccomp
+
+
+def test_S08_the_uplink_of_vmnet_helper_is_in_a_sandbox(start_front, folder):
+    front = start_front("vmnet-helper", "--socket", folder / "h", env={"VMSWITCH_UPLINK": "user"})
+    uplink = wait_for(lambda: family(front.pid).get("uplink"), 10, "the uplink")
+    wait_for(lambda: status_of(uplink)["Seccomp"] == "2", what="its filter")

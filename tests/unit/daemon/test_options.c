@@ -53,6 +53,19 @@ static void nothing_given_is_the_monitor_at_level_info(void **state)
     assert_true(options.help && options.version);
 }
 
+static void the_sandbox_is_on_unless_said_otherwise(void **state)
+{
+    (void)state;
+    assert_int_equal(parse(NULL, NULL, NULL, NULL, NULL), 0);
+    assert_int_equal(options.sandbox, SANDBOX_ON);
+    assert_int_equal(parse("--sandbox=log", NULL, NULL, NULL, NULL), 0);
+    assert_int_equal(options.sandbox, SANDBOX_LOG);
+    assert_int_equal(parse("--sandbox", "off", NULL, NULL, NULL), 0);
+    assert_int_equal(options.sandbox, SANDBOX_OFF);
+    assert_int_equal(parse("--sandbox=strict", NULL, NULL, NULL, NULL), -EINVAL);
+    assert_non_null(strstr(why, "on, log or off"));
+}
+
 static void a_wrong_word_is_named(void **state)
 {
     (void)state;
@@ -209,6 +222,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(both_spellings_of_a_value_are_taken),
         cmocka_unit_test(nothing_given_is_the_monitor_at_level_info),
+        cmocka_unit_test(the_sandbox_is_on_unless_said_otherwise),
         cmocka_unit_test(a_wrong_word_is_named),
         cmocka_unit_test(a_value_that_does_not_fit_is_refused),
         cmocka_unit_test(the_monitors_own_options_are_read),
