@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <linux/sched.h>
 #include <linux/sockios.h>
+#include <malloc.h>
 #include <seccomp.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -346,6 +347,9 @@ static int load(struct filter *filter, enum sandbox sandbox)
     if (!filter->error)
         filter->error = seccomp_load(filter->context);
     seccomp_release(filter->context);
+#if defined(__GLIBC__)
+    (void)malloc_trim(0); /* what the making of it took, an idle process need not keep */
+#endif
     return filter->error;
 }
 
