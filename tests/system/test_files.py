@@ -220,7 +220,7 @@ def test_S14_hostile_inheritance(make_daemon, folder):
     for name, pid in {"monitor": made.pid, **made.children()}.items():
         if name != "monitor":  # the kernel shows what a program was started with: what the roles got is ours
             names = {entry.split(b"=")[0].decode() for entry in open(f"/proc/{pid}/environ", "rb").read().split(b"\0") if entry}
-            assert names <= {"PATH", "HOME", "LANG", "TZ", "ASAN_OPTIONS", "UBSAN_OPTIONS", "LSAN_OPTIONS"}, (name, names)
+            assert names <= {"PATH", "HOME", "LANG", "TZ", "ASAN_OPTIONS", "UBSAN_OPTIONS", "UV_USE_IO_URING", "LSAN_OPTIONS"}, (name, names)
         assert os.readlink(f"/proc/{pid}/cwd") == "/", name
         blocked = int(status_of(pid)["SigBlk"], 16)
         assert not blocked & (1 << signal.SIGTERM - 1), name
