@@ -155,6 +155,7 @@ static const struct call_rule nat[] = {
     /* to start it, and to end it */
     ALLOW_IF(clone, 0, NAMESPACES, 0),
     REFUSE(clone3, ENOSYS), /* whose flags are behind a pointer; clone does as well */
+    ALLOW(vfork),
     ALLOW(execve),
     ALLOW(wait4),
     ALLOW(pidfd_open),
@@ -198,6 +199,7 @@ static const struct call_rule nat[] = {
     ALLOW(unlink),
     ALLOW(unlinkat),
     ALLOW(umask),
+    ALLOW(getcwd),
     ALLOW(chdir),
     ALLOW(inotify_init1),
     ALLOW(inotify_add_watch),
@@ -215,6 +217,7 @@ static const struct call_rule nat[] = {
     /* who and when */
     ALLOW(geteuid),
     ALLOW(getgid),
+    ALLOW(getpgrp),
     ALLOW(getegid),
     ALLOW(getgroups),
     ALLOW(uname),
