@@ -77,6 +77,13 @@ struct scene {
     bool is_stream;
 };
 
+static bool is_learned(struct fixture *f, void *ctx)
+{
+    const uint64_t *address = ctx;
+
+    return fdb_find(lan_fdb(f->lan), *address) != NULL;
+}
+
 static void scene_open(struct scene *s, bool is_stream, size_t first_len, size_t second_len)
 {
     const size_t lens[2] = {first_len, second_len};
@@ -93,7 +100,7 @@ static void scene_open(struct scene *s, bool is_stream, size_t first_len, size_t
         frame_make(hello + FRAME_PREFIX, SMALL, -1, (int)i + 2, 0);
         assert_true(send(s->receivers[i], hello + (is_stream ? 0 : FRAME_PREFIX),
                          SMALL + (is_stream ? FRAME_PREFIX : 0), 0) > 0);
-        fixture_run_ms(&s->f, 2);
+        assert_true(fixture_until(&s->f, is_learned, &(uint64_t){UINT64_C(0x525400000002) + i}));
     }
     for (unsigned i = 0; i < 2; i++) {
         drain(s->flooders[i].fd, is_stream);

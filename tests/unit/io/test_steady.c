@@ -163,6 +163,12 @@ static void a_source_waits_at_most_a_tenth_of_the_time(void **state)
     fixture_close(&f);
 }
 
+static bool pushes_not_back(struct fixture *f, void *ctx)
+{
+    (void)ctx;
+    return f->ports[1].queued > 0 && !f->ports[1].pushes_back;
+}
+
 /* A port whose queue is over its mark, and whose client has then read less than makes its socket "writable".
  */
 static struct link *full_but_read_a_little(struct fixture *f)
@@ -174,8 +180,7 @@ static struct link *full_but_read_a_little(struct fixture *f)
     assert_int_equal(stream_receive(f, a, sink, sizeof sink), 60);
     for (uint32_t i = 0; i < 3000; i++)
         stream_send_frame(f, a, 1500, 2, 1, i);
-    fixture_run_ms(f, 20);
-    assert_false(f->ports[1].pushes_back);
+    assert_true(fixture_until(f, pushes_not_back, NULL));
     assert_int_equal(recv(b, sink, sizeof sink, MSG_DONTWAIT), (long)sizeof sink);
     return f->ports[1].link;
 }
@@ -248,11 +253,19 @@ static void memory_is_given_back_only_where_some_was_touched(void **state)
     fixture_close(&f);
 }
 
+static bool has_come_in(struct fixture *f, void *ctx)
+{
+    const uint64_t *frames_in = ctx;
+
+    return f->ports[0].counters.frames_in >= *frames_in;
+}
+
 static void a_stalled_port_makes_nobody_wait(void **state)
 {
     struct io_limits limits = {64, 100 * 1024};
     struct fixture f;
     uint8_t frame[FRAME_LEN_MAX];
+    uint64_t frames_in;
     int a, b;
 
     (void)state;
@@ -263,9 +276,10 @@ static void a_stalled_port_makes_nobody_wait(void **state)
     assert_int_equal(stream_receive(&f, a, frame, sizeof frame), 60);
     for (uint32_t i = 0; i < 2000; i++)
         stream_send_frame(&f, a, 1500, 2, 1, i);
-    fixture_run_ms(&f, 20);
+    assert_true(fixture_until(&f, pushes_not_back, NULL));
+    frames_in = f.ports[0].counters.frames_in + 1;
     stream_send_frame(&f, a, 1500, 2, 1, 0);
-    fixture_run_ms(&f, 2);
+    assert_true(fixture_until(&f, has_come_in, &frames_in));
     assert_false(f.ports[1].pushes_back);
     assert_true(list_is_empty(&((struct link *)f.ports[0].link)->of_waiting));
     assert_true(f.ports[1].queued > 0);
