@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "api/connection.h"
+#include "api/shortage.h"
 #include "api/json_out.h"
 #include "api/problem.h"
 #include "io/log.h"
@@ -60,11 +61,16 @@ void api_reply_problem(struct api_call *call, const struct api_problem *problem)
     finish(call, problem->status, PROBLEM_TYPE, problem_text(problem));
 }
 
+bool call_is_short_of_memory(const struct api_call *call)
+{
+    return shortage_count() != call->n_short;
+}
+
 void api_reply_json(struct api_call *call, unsigned status, json_t *body)
 {
     static const struct api_problem no_memory = {
         .status = 503, .detail = "there is no memory for the answer", .next_step = PROBLEM_NEXT_HEALTH};
-    char *text = json_out(body);
+    char *text = call_is_short_of_memory(call) ? NULL : json_out(body);
 
     json_decref(body);
     if (text || status == 204)

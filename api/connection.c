@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "api/head.h"
+#include "api/shortage.h"
 #include "api/problem.h"
 #include "api/server.h"
 
@@ -99,6 +100,7 @@ static void dispatch(struct connection *conn)
     call->route = conn->route;
     call->names = conn->names;
     call->peer = conn->peer;
+    call->n_short = shortage_count();
     conn->call = call;
     conn->state = CONN_WAITING;
     conn->due_ms = uv_now(server->loop) + server->limits.answer_ms;

@@ -7,6 +7,7 @@
  * else that is wrong, jansson finds.
  *
  * What is always true
+ *   What is returned is what the text says, also where memory was short (api/shortage.h).
  *   Text that reaches jansson is at most JSON_DEPTH_MAX deep, and its numbers are exact or finite.
  */
 #include "api/spec_json.h"
@@ -20,6 +21,7 @@
 #include <string.h>
 
 #include "api/json_fields.h"
+#include "api/shortage.h"
 
 enum {
     JSON_DEPTH_MAX = 32,    /* of ours the deepest is 4 */
@@ -138,6 +140,7 @@ json_t *json_parse_limited(const char *text, size_t len, char *ret_why, size_t w
 {
     struct scan scan = {.text = text, .len = len, .line = 1, .why = ret_why, .why_size = why_size};
     json_error_t error;
+    uint64_t n_short;
     json_t *json;
     bool is_good = true;
 
@@ -148,7 +151,14 @@ json_t *json_parse_limited(const char *text, size_t len, char *ret_why, size_t w
         text_make_printable(ret_why);
         return NULL;
     }
+    n_short = shortage_count();
     json = json_loadb(text, len, JSON_REJECT_DUPLICATES, &error);
+    if (shortage_count() != n_short) { /* jansson leaves characters out then, without a word */
+        json_decref(json);
+        *ret_line = 1;
+        snprintf(ret_why, why_size, "memory is short");
+        return NULL;
+    }
     if (json)
         return json;
     *ret_line = error.line > 0 ? error.line : 1;

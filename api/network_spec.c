@@ -87,6 +87,21 @@ bool network_spec_differs_live_only(const struct network_spec *a, const struct n
            same_tuning(a, b);
 }
 
+bool network_spec_is_same(const struct network_spec *a, const struct network_spec *b)
+{
+    if (!network_spec_differs_live_only(a, b) || a->isolated != b->isolated ||
+        a->n_forwards != b->n_forwards || a->ipv4.dhcp_is_set != b->ipv4.dhcp_is_set)
+        return false;
+    for (uint32_t i = 0; i < a->n_forwards; i++) {
+        const struct network_forward *one = &a->forwards[i], *other = &b->forwards[i];
+        if (one->is_udp != other->is_udp || one->host_ip != other->host_ip ||
+            one->host_port != other->host_port || one->guest_ip != other->guest_ip ||
+            one->guest_port != other->guest_port)
+            return false;
+    }
+    return true;
+}
+
 void network_spec_take_live(struct network_spec *spec, const struct network_spec *from)
 {
     spec->isolated = from->isolated;

@@ -111,6 +111,9 @@ struct port_change {
 /* True if nothing but what can change while frames flow differs: isolated and forwards. */
 bool network_spec_differs_live_only(const struct network_spec *a, const struct network_spec *b);
 
+/* True if the two say the same. */
+bool network_spec_is_same(const struct network_spec *a, const struct network_spec *b);
+
 /* Copies to 'spec' what can change while frames flow. */
 void network_spec_take_live(struct network_spec *spec, const struct network_spec *from);
 

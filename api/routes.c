@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "api/call.h"
+#include "api/problem.h"
 #include "api/reload_request.h"
 #include "api/spec_json.h"
 
@@ -245,11 +246,17 @@ void route_dispatch(struct api_call *call, const struct route_names *names, cons
     int line = 1;
     json_t *json = NULL;
     struct api_problem problem = {.status = 400, .detail = detail, .next_step = next_step};
+    const struct api_problem no_memory = {
+        .status = 503, .detail = "there is no memory for the body", .next_step = PROBLEM_NEXT_HEALTH};
 
     if (call->route->body != BODY_NONE) {
         /* curl -X PUT .../ports/vm1 without a body is how one makes a plain port. */
         bool is_left_out = len == 0 && call->route->body == BODY_OPTIONAL;
         json = is_left_out ? json_object() : json_parse_limited(body, len, why, sizeof(why), &line);
+        if (!json && call_is_short_of_memory(call)) {
+            api_reply_problem(call, &no_memory);
+            return;
+        }
         if (!json) {
             snprintf(detail, sizeof(detail), "the body is not the JSON it must be: line %d: %s", line, why);
             snprintf(next_step, sizeof(next_step), "send for example %s", call->route->example);

@@ -8,6 +8,8 @@
 
 #include <stdlib.h>
 
+#include "api/shortage.h"
+
 struct ask {
     struct ask *next;
     uint32_t id;
@@ -97,6 +99,7 @@ uint32_t asks_send(struct asks *asks, struct channel_uv *to, uint16_t type, cons
     /* The order goes out even if nobody can be told: what should be is said again and again. */
     channel_uv_send(to, type, id, payload, len, fd);
     if (!ask) {
+        shortage_note();
         fn(ctx, NULL);
         return 0;
     }

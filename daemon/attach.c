@@ -16,6 +16,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "api/shortage.h"
 #include "daemon/attach_line.h"
 #include "io/link.h"
 #include "io/listener.h"
@@ -81,18 +82,37 @@ static void client_close(struct attach_client *client)
     uv_close((uv_handle_t *)&client->timer, on_handle_closed);
 }
 
-/* Sends one line; takes 'body'. A client that does not take 4 KiB at once loses it. */
-static void send_line(struct attach_client *client, json_t *body)
+/* A client that does not take 4 KiB at once loses the line. */
+static void send_text(struct attach_client *client, const char *text)
 {
-    char *text = body ? json_dumps(body, JSON_COMPACT) : NULL;
     char line[ATTACH_LINE_MAX];
-    if (text) {
-        int n = snprintf(line, sizeof(line), "%s\n", text);
-        if (n > 0 && (size_t)n < sizeof(line))
-            send(client->fd, line, (size_t)n, MSG_DONTWAIT | MSG_NOSIGNAL);
-    }
+    int n = snprintf(line, sizeof(line), "%s\n", text);
+    if (n > 0 && (size_t)n < sizeof(line))
+        send(client->fd, line, (size_t)n, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+/* Sends one line; takes 'body'. */
+static void send_problem(struct attach_client *client, json_t *body)
+{
+    const uint64_t n_short = shortage_count();
+    char *text = body ? json_dumps(body, JSON_COMPACT) : NULL;
+    if (text && shortage_count() == n_short)
+        send_text(client, text);
+    else
+        send_text(client,
+                  "{\"status\":503,\"title\":\"Service Unavailable\",\"detail\":\"it was refused, and the "
+                  "daemon has no memory left to say why\",\"next_step\":\"try again in a second\"}");
     free(text);
     json_decref(body);
+}
+
+/* The network has the connection as well, so a client that was told nothing would wait for ever: this needs
+ * no memory. Names are plain. */
+static void send_port(struct attach_client *client, const char *port)
+{
+    char text[NETWORK_NAME_SIZE + PORT_NAME_SIZE + 32];
+    snprintf(text, sizeof(text), "{\"network\":\"%s\",\"port\":\"%s\"}", client->network, port);
+    send_text(client, text);
 }
 
 static void refuse(struct attach_client *client, unsigned status, const char *detail, const char *next_step)
@@ -108,8 +128,8 @@ static void refuse(struct attach_client *client, unsigned status, const char *de
     log_audit_limited(&client->server->refused_log, uv_now(client->poll.loop),
                       "attach by uid %d refused: %u %s", client->peer.is_known ? (int)client->peer.uid : -1,
                       status, detail);
-    send_line(client, json_pack("{s:i, s:s, s:s, s:s*}", "status", (int)status, "title", title, "detail",
-                                detail, "next_step", next_step));
+    send_problem(client, json_pack("{s:i, s:s, s:s, s:s*}", "status", (int)status, "title", title, "detail",
+                                   detail, "next_step", next_step));
     client_close(client);
 }
 
@@ -143,7 +163,7 @@ static void on_attached(void *ctx, struct message *answer)
     client->is_asking = false;
     if (client->is_closed) /* the server ends */
         return;
-    if (!done) {
+    if (!done || (!done->status && !port_name_is_valid(done->port))) {
         refuse(client, 503, "the network's process has not answered within 1 s", "GET /v1/health says why");
     } else if (done->status) {
         refuse(client, done->status, done->why, NULL);
@@ -151,7 +171,7 @@ static void on_attached(void *ctx, struct message *answer)
         log_audit_limited(&client->server->attached_log, uv_now(client->poll.loop),
                           "attach by uid %d: port %s", client->peer.is_known ? (int)client->peer.uid : -1,
                           done->port);
-        send_line(client, json_pack("{s:s, s:s}", "network", client->network, "port", done->port));
+        send_port(client, done->port);
         client_close(client); /* our copy of the connection; the network has the lease */
     }
 }
@@ -210,9 +230,13 @@ static void check_and_ask(struct attach_client *client, const struct attach_line
 
 static void take_line(struct attach_client *client, size_t len)
 {
+    const uint64_t n_short = shortage_count();
     char why[ATTACH_WHY_SIZE];
     struct attach_line wanted;
-    if (attach_line_parse(client->line, len, &wanted, why) < 0)
+    const int r = attach_line_parse(client->line, len, &wanted, why);
+    if (shortage_count() != n_short)
+        refuse(client, 503, "the daemon has no memory left", "try again in a second");
+    else if (r < 0)
         refuse(client, 400, why, "send {\"network\": NAME} and a newline");
     else
         check_and_ask(client, &wanted);
@@ -275,12 +299,14 @@ static bool is_one_too_many(const struct attach_server *server, const struct pee
     return n >= PENDING_MAX || n_same >= PENDING_PER_UID_MAX;
 }
 
-static void turn_away(int fd)
+static void turn_away(int fd, const char *detail)
 {
-    static const char line[] =
-        "{\"status\":503,\"title\":\"Service Unavailable\",\"detail\":\"too many connections have "
-        "not said their line yet\",\"next_step\":\"try again in a second\"}\n";
-    send(fd, line, sizeof(line) - 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+    char line[256];
+    const int len = snprintf(line, sizeof(line),
+                             "{\"status\":503,\"title\":\"Service Unavailable\",\"detail\":\"%s\","
+                             "\"next_step\":\"try again in a second\"}\n",
+                             detail);
+    send(fd, line, (size_t)len, MSG_DONTWAIT | MSG_NOSIGNAL);
     close(fd);
 }
 
@@ -289,10 +315,14 @@ static void on_accept(void *ctx, int fd)
     struct attach_server *server = ctx;
     struct peer peer;
     peer_of(fd, &peer);
-    struct attach_client *client = is_one_too_many(server, &peer) ? NULL : calloc(1, sizeof(*client));
+    if (is_one_too_many(server, &peer)) {
+        turn_away(fd, "too many connections have not said their line yet");
+        return;
+    }
+    struct attach_client *client = calloc(1, sizeof(*client));
     if (!client || uv_poll_init(&server->control->loop, &client->poll, fd) < 0) {
         free(client);
-        turn_away(fd);
+        turn_away(fd, "the daemon has no memory left");
         return;
     }
     uv_timer_init(&server->control->loop, &client->timer);

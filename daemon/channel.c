@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -21,7 +22,8 @@ struct header {
 static const uint32_t header_magic = 0x766d7377; /* "vmsw" */
 
 enum {
-    RECEIVE_SIZE = sizeof(struct header) + CHANNEL_PAYLOAD_MAX,
+    MESSAGE_BYTES_MAX = sizeof(struct header) + CHANNEL_PAYLOAD_MAX,
+    SHORTAGE_REST_MS = 1,
     RECEIVED_FDS_MAX = 64,
     READS_PER_TURN = 16,
 };
@@ -36,16 +38,17 @@ struct channel {
     int fd;
     int error; /* negative errno once it has failed */
 
-    uint8_t *out; /* bytes the socket has not taken; grown on demand up to CHANNEL_QUEUE_MAX */
+    uint8_t *
+        out; /* bytes the socket has not taken: room for a message, grown on demand up to CHANNEL_QUEUE_MAX */
     size_t out_len, out_size;
     uint64_t out_at; /* position in the stream of out[0] */
     struct waiting_fd out_fds[CHANNEL_FDS_MAX];
-    unsigned n_out_fds;
+    unsigned n_out_fds, n_lost_fds;
 
     size_t in_len;
     int in_fds[RECEIVED_FDS_MAX];
     unsigned n_in_fds;
-    _Alignas(16) uint8_t in[RECEIVE_SIZE];
+    _Alignas(16) uint8_t in[MESSAGE_BYTES_MAX];
     _Alignas(16) uint8_t payload[CHANNEL_PAYLOAD_MAX];
 };
 
@@ -58,11 +61,31 @@ int channel_pair(int fds[2])
     return 0;
 }
 
+static bool reserve(struct channel *channel, size_t len)
+{
+    size_t need = channel->out_len + len;
+    if (need > CHANNEL_QUEUE_MAX)
+        return false;
+    if (need <= channel->out_size)
+        return true;
+    size_t size = channel->out_size ? channel->out_size : 4096;
+    while (size < need)
+        size *= 2;
+    uint8_t *grown = realloc(channel->out, size);
+    if (!grown)
+        return false;
+    channel->out = grown;
+    channel->out_size = size;
+    return true;
+}
+
 struct channel *channel_create(int fd)
 {
     struct channel *channel = calloc(1, sizeof(*channel));
-    if (!channel)
+    if (!channel || !reserve(channel, MESSAGE_BYTES_MAX)) {
+        free(channel);
         return NULL;
+    }
     fcntl(fd, F_SETFD, FD_CLOEXEC);
     socket_set_buffers(fd, IO_SOCKET_BUFFER);
     channel->fd = fd;
@@ -100,24 +123,6 @@ static int fail(struct channel *channel, int error)
     return channel->error;
 }
 
-static bool reserve(struct channel *channel, size_t len)
-{
-    size_t need = channel->out_len + len;
-    if (need > CHANNEL_QUEUE_MAX)
-        return false;
-    if (need <= channel->out_size)
-        return true;
-    size_t size = channel->out_size ? channel->out_size : 4096;
-    while (size < need)
-        size *= 2;
-    uint8_t *grown = realloc(channel->out, size);
-    if (!grown)
-        return false;
-    channel->out = grown;
-    channel->out_size = size;
-    return true;
-}
-
 /* The bytes that may go out in one call: up to the next descriptor that is not at the very front. */
 static size_t next_piece(const struct channel *channel, int *ret_fd)
 {
@@ -139,6 +144,29 @@ static void drop_first_fd(struct channel *channel)
     memmove(channel->out_fds, channel->out_fds + 1, channel->n_out_fds * sizeof(channel->out_fds[0]));
 }
 
+/* The system has none to spare for the moment, and a poll would say "go on" at once. */
+static bool is_shortage(long error)
+{
+    return error == -ENOBUFS || error == -ENOMEM;
+}
+
+static void rest(void)
+{
+    poll(NULL, 0, SHORTAGE_REST_MS);
+}
+
+/* Too many descriptors are on their way between processes: the message, which is at 'at', goes without its
+ * own, and its reader refuses what it was for. */
+static void lose_first_fd(struct channel *channel, uint8_t *at)
+{
+    struct header header;
+    memcpy(&header, at, sizeof(header));
+    header.has_fd = 0;
+    memcpy(at, &header, sizeof(header));
+    drop_first_fd(channel);
+    channel->n_lost_fds++;
+}
+
 int channel_flush(struct channel *channel)
 {
     size_t sent = 0; /* bytes of out[] already gone; moved down once at the end */
@@ -150,8 +178,14 @@ int channel_flush(struct channel *channel)
         long n = socket_send_fd(channel->fd, channel->out + sent, len, fd);
         if (n == -EINTR)
             continue;
+        if (n == -ETOOMANYREFS && fd >= 0) {
+            lose_first_fd(channel, channel->out + sent);
+            continue;
+        }
         if (n < 0) {
-            if (n != -EAGAIN && n != -EWOULDBLOCK && n != -ENOBUFS)
+            if (is_shortage(n))
+                rest();
+            else if (n != -EAGAIN && n != -EWOULDBLOCK)
                 fail(channel, (int)n);
             break;
         }
@@ -165,6 +199,11 @@ int channel_flush(struct channel *channel)
         memmove(channel->out, channel->out + sent, channel->out_len);
     }
     return channel->error;
+}
+
+unsigned channel_lost_fds(const struct channel *channel)
+{
+    return channel->n_lost_fds;
 }
 
 int channel_send(struct channel *channel, uint16_t type, uint32_t id, const void *payload, uint32_t len,
@@ -264,6 +303,10 @@ int channel_receive(struct channel *channel, channel_handler *handler, void *ctx
                                    sizeof(channel->in) - channel->in_len, &fd, &extra);
         if (n == -EAGAIN || n == -EWOULDBLOCK || n == -EINTR)
             return 0;
+        if (is_shortage(n)) {
+            rest();
+            return 0;
+        }
         if (n == 0)
             return fail(channel, -ECONNRESET);
         if (n < 0)

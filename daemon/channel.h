@@ -47,6 +47,10 @@ int channel_fd(const struct channel *channel);
 int channel_send(struct channel *channel, uint16_t type, uint32_t id, const void *payload, uint32_t len,
                  int fd);
 
+/* How many descriptors the system would not take (too many are on their way already): their messages went
+ * without. */
+unsigned channel_lost_fds(const struct channel *channel);
+
 /* True while something waits for the socket to take it. */
 bool channel_wants_write(const struct channel *channel);
 int channel_flush(struct channel *channel);

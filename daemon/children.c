@@ -110,7 +110,10 @@ int child_connect_control(struct child *child)
     int r = child->channel ? channel_pair(fds) : -ENOTCONN;
     if (r < 0)
         return r;
+    const unsigned n_lost = channel_lost_fds(child->channel);
     r = channel_send(child->channel, MSG_CONTROL, 0, NULL, 0, fds[1]);
+    if (r == 0 && channel_lost_fds(child->channel) != n_lost)
+        r = -ETOOMANYREFS;
     if (r == 0)
         return fds[0];
     close(fds[0]);

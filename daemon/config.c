@@ -20,6 +20,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "api/shortage.h"
 #include "api/spec_json.h"
 #include "daemon/json_locate.h"
 
@@ -51,7 +52,7 @@ __attribute__((format(printf, 3, 4))) static int refuse(struct reader *reader, c
 static int refuse_memory(struct reader *reader)
 {
     snprintf(reader->why, reader->why_size, "%s: memory is short", reader->path);
-    return -1;
+    return -ENOMEM;
 }
 
 /* "" for a missing array; NULL if it is refused. */
@@ -341,6 +342,7 @@ int config_parse(const char *text, size_t len, const char *path, struct config *
                  size_t why_size)
 {
     struct reader reader = {.path = path, .len = len, .why = ret_why, .why_size = why_size};
+    const uint64_t n_short = shortage_count();
     char sentence[256];
     int line = 1, r;
 
@@ -364,6 +366,8 @@ int config_parse(const char *text, size_t len, const char *path, struct config *
         snprintf(ret_why, why_size, "%s:%d: %s", path, line, sentence);
         r = -1;
     }
+    if (shortage_count() != n_short) /* or a field would be missed without a word */
+        r = refuse_memory(&reader);
     json_decref(root);
     free(blanked);
     if (r < 0)
@@ -408,7 +412,7 @@ int config_load(int fd, const char *path, struct config *ret_config, char *ret_w
     char *text = malloc(CONFIG_SIZE_MAX + 1); /* one more, so that a file that is too long shows */
     if (!text) {
         snprintf(ret_why, why_size, "%s: memory is short", path);
-        return -1;
+        return -ENOMEM;
     }
     int r = read_file(fd, text, CONFIG_SIZE_MAX + 1, &len);
     if (r < 0)
@@ -416,7 +420,7 @@ int config_load(int fd, const char *path, struct config *ret_config, char *ret_w
     else
         r = config_parse(text, len, path, ret_config, ret_why, why_size);
     free(text);
-    return r < 0 ? -1 : 0;
+    return r == -ENOMEM ? r : r < 0 ? -1 : 0;
 }
 
 void config_deinit(struct config *config)

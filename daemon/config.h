@@ -46,8 +46,8 @@ struct config {
 };
 
 /* Reads the open regular file 'fd' from its start, whatever its offset is, and leaves it open; 'path' is its
- * name in messages. Returns 0, and config_deinit() frees what *ret_config holds; or -1 with a sentence in
- * ret_why and an empty *ret_config. */
+ * name in messages. Returns 0, and config_deinit() frees what *ret_config holds; or, with a sentence in
+ * ret_why and an empty *ret_config, -1, or -ENOMEM: it is not the file's fault. */
 int config_load(int fd, const char *path, struct config *ret_config, char *ret_why, size_t why_size);
 
 /* The same with a text. */

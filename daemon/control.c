@@ -6,6 +6,7 @@
  */
 #include "daemon/control_internal.h"
 
+#include <errno.h>
 #include <grp.h>
 #include <pwd.h>
 #include <signal.h>
@@ -14,6 +15,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "api/shortage.h"
+#include "daemon/loop_room.h"
 #include "daemon/roles.h"
 #include "daemon/sandbox.h"
 
@@ -110,6 +113,12 @@ void control_set_log_level(struct control *control, const struct config *config)
     channel_uv_send(control->monitor, MSG_LOG_LEVEL, 0, &order, sizeof(order), -1);
 }
 
+static int complain_of_memory(void)
+{
+    log_error("cannot start: memory is short");
+    return -ENOMEM;
+}
+
 static int add_configured(struct control *control, const struct network_config *nc)
 {
     char why[CONFIG_WHY_SIZE];
@@ -120,44 +129,53 @@ static int add_configured(struct control *control, const struct network_config *
     }
     struct managed *m = managed_add(control, &nc->spec, SOURCE_CONFIG, uid, gid);
     if (!m)
-        return -1;
+        return complain_of_memory();
     m->n_ports = nc->n_ports;
     memcpy(m->ports, nc->ports, nc->n_ports * sizeof(*nc->ports));
     return 0;
 }
 
+/* Returns 0; -1: the file is wrong; -ENOMEM. */
 static int load_config(struct control *control)
 {
     char why[CONFIG_WHY_SIZE];
     if (control->config_fd < 0)
         return 0;
-    if (config_load(control->config_fd, control->hello.config_path, &control->config, why, sizeof(why)) < 0) {
+    int r = config_load(control->config_fd, control->hello.config_path, &control->config, why, sizeof(why));
+    if (r < 0) {
         log_error("%s", why);
-        return -1;
+        return r;
     }
     control_set_log_level(control, &control->config);
-    for (uint32_t i = 0; i < control->config.n_networks; i++)
-        if (add_configured(control, &control->config.networks[i]) < 0)
-            return -1;
-    return 0;
+    for (uint32_t i = 0; r == 0 && i < control->config.n_networks; i++)
+        r = add_configured(control, &control->config.networks[i]);
+    return r;
 }
+
+struct loading {
+    struct control *control;
+    int error;
+};
 
 static void on_kept_network(void *ctx, const struct state_network *kept)
 {
-    struct control *control = ctx;
+    struct loading *loading = ctx;
+    struct control *control = loading->control;
     if (managed_find(control, kept->spec->name)) {
         log_warn("network %s: the configuration file's is used, not the one made over the API",
                  kept->spec->name);
         return;
     }
+    if (control->n_networks >= NETWORKS_MAX) {
+        log_error("network %s: left out: %u networks are the limit", kept->spec->name, NETWORKS_MAX);
+        return;
+    }
     const bool is_ours = !control->hello.is_root || kept->uid == 0;
     struct managed *m =
-        control->n_networks < NETWORKS_MAX
-            ? managed_add(control, kept->spec, SOURCE_API, is_ours ? control->hello.service_uid : kept->uid,
-                          is_ours ? control->hello.service_gid : kept->gid)
-            : NULL;
+        managed_add(control, kept->spec, SOURCE_API, is_ours ? control->hello.service_uid : kept->uid,
+                    is_ours ? control->hello.service_gid : kept->gid);
     if (!m) {
-        log_error("network %s: left out: %u networks are the limit", kept->spec->name, NETWORKS_MAX);
+        loading->error = complain_of_memory();
         return;
     }
     m->n_ports = kept->n_ports;
@@ -182,12 +200,15 @@ static bool has_orphan(const struct control *control, const char *name)
 static int load_state(struct control *control)
 {
     static const struct state_visitor visitor = {.on_network = on_kept_network, .on_damaged = on_damaged};
+    struct loading loading = {.control = control};
     char why[STATE_WHY_SIZE];
     if (state_open(&control->state, control->hello.state_dir, why, sizeof(why)) < 0 ||
-        state_load_all(control->state, &visitor, control, why, sizeof(why)) < 0) {
+        state_load_all(control->state, &visitor, &loading, why, sizeof(why)) < 0) {
         log_error("%s", why);
         return -1;
     }
+    if (loading.error)
+        return loading.error; /* one that is not known would be stopped: the next control tries again */
     /* A control that follows another makes it only if it runs: it may have been deleted meanwhile. */
     if (control->config_fd < 0 && !managed_find(control, "shared") &&
         (control->hello.is_first || has_orphan(control, "shared"))) {
@@ -196,7 +217,7 @@ static int load_state(struct control *control)
         spec.uplink = WANT_USER; /* which needs nothing, wherever we are */
         if (!managed_add(control, &spec, SOURCE_DEFAULT, control->hello.service_uid,
                          control->hello.service_gid))
-            return -1;
+            return complain_of_memory();
     }
     return 0;
 }
@@ -322,8 +343,9 @@ static void begin(struct control *control)
     int r;
     control->has_begun = true;
     enter_sandbox(control);
-    if (load_config(control) < 0) {
-        end(control, EXIT_CONFIG);
+    r = load_config(control);
+    if (r < 0) {
+        end(control, r == -ENOMEM ? EXIT_FAILED : EXIT_CONFIG);
         return;
     }
     send_bridges(control);
@@ -476,12 +498,16 @@ static void close_all(struct control *control)
 int control_main(int channel_fd)
 {
     struct control *control = calloc(1, sizeof(*control));
-    if (!control || uv_loop_init(&control->loop) < 0)
+    log_open("control", LOG_INFO);
+    if (!control || loop_room_open(&control->loop, channel_fd) < 0) {
+        log_error("cannot start: out of memory");
+        free(control);
         return EXIT_FAILED;
+    }
     control->api_fd = control->attach_fd = control->config_fd = -1;
     signal(SIGPIPE, SIG_IGN);
     signal(SIGINT, SIG_IGN);
-    log_open("control", LOG_INFO);
+    shortage_watch_json();
     control->binds_end = &control->binds;
     control->reloads_end = &control->reloads;
     control->started_ms = uv_now(&control->loop);

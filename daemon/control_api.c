@@ -240,16 +240,6 @@ static void reply_spec_error(struct api_call *call, const struct spec_error *err
     control_reply_problem(call, 422, error->rule, error->field[0] ? error->field : NULL, NULL);
 }
 
-static bool specs_are_equal(const struct network_spec *a, const struct network_spec *b)
-{
-    json_t *left = network_spec_to_json(a);
-    json_t *right = network_spec_to_json(b);
-    const bool equal = left && right && json_equal(left, right);
-    json_decref(left);
-    json_decref(right);
-    return equal;
-}
-
 static bool refuse_overlap(struct control *control, const struct network_spec *spec, struct api_call *call)
 {
     for (const struct managed *m = control->networks; m; m = m->next) {
@@ -336,7 +326,8 @@ static void make_network(struct control *control, const struct network_spec *spe
 /* A network that is so already is left alone, whatever the host has come to since. */
 static bool refuse_host(const struct managed *m, const struct network_spec *spec, struct api_call *call)
 {
-    return !(m && specs_are_equal(&m->spec, spec)) && control_refuse_host(spec, m ? m->up.tap : "", call);
+    return !(m && network_spec_is_same(&m->spec, spec)) &&
+           control_refuse_host(spec, m ? m->up.tap : "", call);
 }
 
 /* What vmnet would refuse without a word, or would take away from the host. Its own subnet, which a change
@@ -364,7 +355,7 @@ static void put_network_op(void *ctx, struct api_call *call, const struct networ
                refuse_overlap(control, spec, call) || (uplink == WANT_TAP && refuse_host(m, spec, call)) ||
                (uplink == WANT_VMNET && refuse_vmnet(m, spec, call))) {
         return;
-    } else if (m && specs_are_equal(&m->spec, spec)) {
+    } else if (m && network_spec_is_same(&m->spec, spec)) {
         touch_network(m, call);
     } else if (!m) {
         make_network(control, spec, call);

@@ -526,12 +526,19 @@ static void on_started(void *ctx, struct message *answer)
 {
     struct managed *m = ctx;
     const struct child_started *started = answer && answer->type == MSG_STARTED ? answer->payload : NULL;
+    struct child_id child;
     if (m->phase == PHASE_STARTING) {
         if (started && !started->error && answer->fd >= 0) {
             if (take_channel(m, started->pid, &answer->fd))
                 managed_configure(m);
         } else {
-            set_failure(m, started ? started->why : "the monitor did not answer");
+            if (!started || !started->error) { /* it runs, or may run, all the same */
+                child_name(m, &child);
+                channel_uv_send(m->control->monitor, MSG_STOP, 0, &child, sizeof(child), -1);
+            }
+            set_failure(m, !started         ? "the monitor did not answer"
+                           : started->error ? started->why
+                                            : "the channel to its process was lost: no descriptors left");
             m->refusal = 503;
             take_back(m, 503);
             after_stop(m);

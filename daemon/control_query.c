@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "api/shortage.h"
 #include "switch/fdb.h"
 
 struct query_job {
@@ -59,6 +60,7 @@ static void *grow(struct query_job *job, void *array, size_t n_old, size_t n_new
     void *grown = realloc(array, (n_old + n_new) * size);
     if (grown)
         return grown;
+    shortage_note();
     job->is_bad = true;
     return array;
 }
@@ -130,6 +132,8 @@ void control_query(struct managed *m, bool ports, bool fdb, query_fn *fn, void *
 {
     const struct query query = {.ports = ports, .fdb = fdb};
     struct query_job *job = m->channel ? calloc(1, sizeof(*job)) : NULL;
+    if (m->channel && !job)
+        shortage_note();
     if (!job) {
         fn(ctx, m, NULL);
         return;

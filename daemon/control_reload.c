@@ -13,6 +13,7 @@
  */
 #include "daemon/control_internal.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,6 +32,7 @@ struct reload {
     struct api_call *call; /* NULL: SIGHUP, or answered already */
     struct api_reload request;
     bool is_at_work, is_over; /* is_over: the daemon ends */
+    bool is_short;            /* memory was: not all of the file has been applied */
 
     char path[MESSAGE_PATH_SIZE];
     struct config config; /* as read; control's after KEEP_CONFIG */
@@ -113,10 +115,16 @@ static void answer(struct reload *reload)
     log_info("%s reloaded: networks: %u added, %u removed, %u changed, %u unchanged, %u need a restart",
              reload->path, counts[ADDED], counts[REMOVED], counts[CHANGED], counts[UNCHANGED],
              counts[NEEDS_RESTART]);
-    if (reload->call)
+    if (reload->is_short) {
+        log_error("%s: memory was short: not all of it has been applied; reload again", reload->path);
+        if (reload->call)
+            control_reply_problem(reload->call, 503, "memory was short: not all of the file has been applied",
+                                  NULL, "reload again");
+    } else if (reload->call) {
         api_reply_json(reload->call, 200,
                        json_pack("{s:s, s:O, s:O}", "file", reload->path, "settings", reload->settings,
                                  "networks", reload->networks));
+    }
     control_renew_if_needed(reload->control);
     end(reload);
 }
@@ -188,10 +196,11 @@ static void keep_pending(struct job *job)
         return;
     }
     struct pending *pending = managed_new_pending(m);
+    job->reload->is_short |= !pending;
     if (!pending)
         return;
     *pending = job->wanted;
-    pending->fields = json_deep_copy(job->plan.needs_restart);
+    pending->fields = json_incref(job->plan.needs_restart);
 }
 
 static void job_free(struct job *job)
@@ -216,6 +225,12 @@ static void job_close(struct job *job)
     reload_close(reload);
 }
 
+static void note_shortage(struct reload *reload, const char *name)
+{
+    reload->is_short = true;
+    log_error("network %s: not reloaded: out of memory", name);
+}
+
 /* Returns a job, with one answer to come; NULL after it was noted that memory is short. */
 static struct job *job_new(struct reload *reload, struct managed *m, const char *name)
 {
@@ -223,7 +238,7 @@ static struct job *job_new(struct reload *reload, struct managed *m, const char 
     struct job *job = m ? calloc(1, sizeof(*job)) : NULL;
     json_t *shown = json_pack("{s:s}", "name", name);
     if (!job || !shown || reload_plan_make(&job->plan, &nothing, &nothing) < 0) {
-        log_error("network %s: not reloaded: out of memory", name);
+        note_shortage(reload, name);
         json_decref(shown);
         free(job);
         return NULL;
@@ -335,7 +350,8 @@ static void put_port(struct job *job, const struct reload_step *step)
     struct managed *m = job->m;
     struct port_spec *port = managed_find_port(m, step->port.name);
     struct port_job *port_job = malloc(sizeof(*port_job));
-    if (!port && m->n_ports < NETWORK_PORTS_MAX)
+    job->reload->is_short |= !port_job;
+    if (port_job && !port && m->n_ports < NETWORK_PORTS_MAX)
         port = &m->ports[m->n_ports++];
     if (!port_job || !port) {
         free(port_job);
@@ -472,10 +488,12 @@ static void change(struct job *job)
                                         .n_ports = wanted->n_ports,
                                         .ports = wanted->ports};
     reload_plan_free(&job->plan);
-    if (reload_plan_make(&job->plan, &is, &should) < 0)
-        snprintf(job->reason, sizeof(job->reason), "out of memory");
-    else
+    if (reload_plan_make(&job->plan, &is, &should) < 0) {
+        job->may_wait = false;
+        note_shortage(job->reload, m->spec.name);
+    } else {
         apply(job);
+    }
     job_close(job);
 }
 
@@ -496,6 +514,10 @@ static void add(struct reload *reload, const struct wanted *wanted)
     const struct network_config *nc = wanted->config;
     struct managed *m = managed_add(reload->control, &nc->spec, SOURCE_CONFIG, wanted->uid, wanted->gid);
     struct job *job = job_new(reload, m, nc->spec.name);
+    if (!job && m) {
+        m->delete_when_stopped = true;
+        managed_stop(m);
+    }
     if (!job)
         return;
     m->n_ports = nc->n_ports;
@@ -551,9 +573,10 @@ static void take_away(struct reload *reload, struct managed *m)
 {
     static const struct state_visitor visitor = {.on_network = on_uncovered, .on_damaged = on_damaged};
     struct uncovered uncovered = {.reload = reload, .m = m};
-    if (m->source == SOURCE_CONFIG)
-        state_load_one(reload->control->state, m->spec.name, &visitor, &uncovered);
-    if (!uncovered.is_found)
+    if (m->source == SOURCE_CONFIG &&
+        state_load_one(reload->control->state, m->spec.name, &visitor, &uncovered) < 0)
+        note_shortage(reload, m->spec.name); /* it stays until it is known what to do with it */
+    else if (!uncovered.is_found)
         remove_network(reload, m);
 }
 
@@ -678,9 +701,10 @@ static void go_on(struct reload *reload);
 static void on_deleted(void *ctx, unsigned status, const char *why)
 {
     struct reload *reload = ctx;
-    (void)status;
-    (void)why;
-    go_on(reload);
+    if (status)
+        refuse(reload, status, why, "nothing was changed; reload again");
+    else
+        go_on(reload);
 }
 
 /* A name is free when what had it is gone: one deletion after the other. */
@@ -720,7 +744,10 @@ static void on_read(void *ctx, struct message *answer)
         return;
     }
     memcpy(reload->path, read->path, sizeof(reload->path));
-    if (config_load(answer->fd, reload->path, &reload->config, why, sizeof(why)) < 0)
+    const int r = config_load(answer->fd, reload->path, &reload->config, why, sizeof(why));
+    if (r == -ENOMEM)
+        refuse(reload, 503, why, "nothing was changed; reload again");
+    else if (r < 0)
         refuse_file(reload, why);
     else
         go_on(reload);
@@ -747,6 +774,10 @@ void control_reload(struct control *control, struct api_call *call, const struct
         if (call)
             control_reply_problem(call, 503, "out of memory", NULL, "try again later");
         log_error("not reloaded: out of memory");
+        if (reload) {
+            json_decref(reload->networks);
+            json_decref(reload->settings);
+        }
         free(reload);
         return;
     }

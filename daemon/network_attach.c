@@ -81,6 +81,14 @@ static struct network_port *plug_in(struct network *network, const struct attach
     return NULL;
 }
 
+static void unplug(struct network_port *np, const char *reason)
+{
+    if (np->is_named)
+        link_close(&np->port, LINK_CLOSE_NOW, reason);
+    else
+        network_drop_port(np, LINK_CLOSE_NOW, reason);
+}
+
 void network_attach(struct network *network, const struct attach_order *order, int data_fd, int lease_fd,
                     struct done *ret_done)
 {
@@ -103,10 +111,13 @@ void network_attach(struct network *network, const struct attach_order *order, i
             close(lease_fd);
         return;
     }
+    if (lease_fd >= 0 && !(np->lease = lease_open(network->loop, lease_fd, on_lease_end, np))) {
+        unplug(np, "there is no memory for its lease");
+        network_done(ret_done, 503, "the network has no memory left");
+        return;
+    }
     snprintf(ret_done->port, sizeof(ret_done->port), "%s", np->port.name);
     np->inode = inode;
     np->peer = order->peer; /* who attached it; a socketpair's own credentials say the same or less */
     np->persist = order->persist;
-    if (lease_fd >= 0)
-        np->lease = lease_open(network->loop, lease_fd, on_lease_end, np);
 }

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "daemon/channel_uv.h"
+#include "daemon/loop_room.h"
 #include "daemon/message.h"
 #include "daemon/network.h"
 #include "daemon/sandbox.h"
@@ -308,15 +309,18 @@ static void on_monitor_lost(void *ctx, int error)
 int network_main(int channel_fd)
 {
     struct network_role *role = calloc(1, sizeof(*role));
-    if (!role || uv_loop_init(&role->loop) < 0)
+    log_open("network", LOG_INFO);
+    if (!role || loop_room_open(&role->loop, channel_fd) < 0) {
+        log_error("cannot start: out of memory");
+        free(role);
         return EXIT_FAILED;
+    }
     signal(SIGPIPE, SIG_IGN);
     signal(SIGINT, SIG_IGN); /* a terminal's Ctrl-C is the monitor's to handle */
     uv_signal_init(&role->loop, &role->sigterm);
     uv_timer_init(&role->loop, &role->deadline);
     role->sigterm.data = role;
     uv_signal_start(&role->sigterm, on_sigterm, SIGTERM);
-    log_open("network", LOG_INFO);
     int r =
         channel_uv_open(&role->monitor, &role->loop, channel_fd, on_monitor_message, on_monitor_lost, role);
     if (r < 0) {

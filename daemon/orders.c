@@ -46,8 +46,8 @@ static int refuse(char *why, size_t size, const char *reason, int error)
 
 /* ---- processes ---- */
 
-static int start(const struct orders *orders, const struct child_start *asked, struct child_started *answer,
-                 int *ret_fd)
+static int start(const struct orders *orders, const struct child_start *asked, uint64_t now_ms,
+                 struct child_started *answer, int *ret_fd)
 {
     struct child *child;
     struct child_start checked = *asked, *request = &checked;
@@ -63,10 +63,13 @@ static int start(const struct orders *orders, const struct child_start *asked, s
     child = children_find(orders->children, request->child.role, request->child.name);
     if (child && child->state == CHILD_RUNS && child->uid != request->uid)
         return refuse(answer->why, sizeof(answer->why), "it runs as another user; stop it first", EBUSY);
+    const bool ran = child && child->state == CHILD_RUNS;
     r = children_start(orders->children, request, &child, answer->why, sizeof(answer->why));
     if (r < 0)
         return r;
     r = child_connect_control(child);
+    if (r < 0 && !ran) /* nobody would ever speak to it */
+        child_stop(child, now_ms + CHILD_STOP_MS);
     if (r < 0)
         return refuse(answer->why, sizeof(answer->why), "the process does not take a channel", -r);
     *ret_fd = r;
@@ -74,11 +77,12 @@ static int start(const struct orders *orders, const struct child_start *asked, s
     return 0;
 }
 
-static int on_start(const struct orders *orders, struct channel *control, const struct message *message)
+static int on_start(const struct orders *orders, struct channel *control, const struct message *message,
+                    uint64_t now_ms)
 {
     struct child_started answer = {.error = 0};
     int fd = -1;
-    answer.error = -start(orders, message->payload, &answer, &fd);
+    answer.error = -start(orders, message->payload, now_ms, &answer, &fd);
     if (answer.error)
         log_warn("control asks for a process: %s", answer.why);
     channel_send(control, MSG_STARTED, message->id, &answer, sizeof(answer), fd);
@@ -225,7 +229,7 @@ static int handle(const struct orders *orders, struct channel *control, const st
 {
     switch (message->type) {
     case MSG_START:
-        return on_start(orders, control, message);
+        return on_start(orders, control, message, now_ms);
     case MSG_STOP:
         return on_stop(orders, message, now_ms);
     case MSG_FORGET:

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "api/shortage.h"
 #include "api/spec_json.h"
 
 enum { POINTER_SIZE = 160 };
@@ -153,6 +154,7 @@ static void plan_ports(struct reload_plan *plan, const struct network_want *is,
 int reload_plan_make(struct reload_plan *ret_plan, const struct network_want *is,
                      const struct network_want *should)
 {
+    const uint64_t n_short = shortage_count();
     *ret_plan = (struct reload_plan){.changes_spec = false};
     /* Each port of 'is' is removed or released once at the most, each of 'should' put once. */
     ret_plan->steps = calloc(is->n_ports + should->n_ports + 1, sizeof(*ret_plan->steps));
@@ -164,7 +166,10 @@ int reload_plan_make(struct reload_plan *ret_plan, const struct network_want *is
     }
     plan_spec(ret_plan, is, should);
     plan_ports(ret_plan, is, should);
-    return 0;
+    if (shortage_count() == n_short)
+        return 0;
+    reload_plan_free(ret_plan);
+    return -ENOMEM;
 }
 
 void reload_plan_free(struct reload_plan *plan)

@@ -19,6 +19,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "api/shortage.h"
 #include "api/spec_json.h"
 
 #define SUFFIX ".json"
@@ -166,6 +167,7 @@ static json_t *ports_to_json(const struct state_network *network)
 /* The text of a file, to be freed; NULL if memory is short. */
 static char *network_to_text(const struct state_network *network)
 {
+    const uint64_t n_short = shortage_count();
     json_t *root =
         json_pack("{s:o, s:{s:I, s:I}, s:o}", "network", network_spec_to_json(network->spec), "owner", "uid",
                   (json_int_t)network->uid, "gid", (json_int_t)network->gid, "ports", ports_to_json(network));
@@ -174,7 +176,10 @@ static char *network_to_text(const struct state_network *network)
         return NULL;
     char *text = json_dumps(root, JSON_INDENT(2));
     json_decref(root);
-    return text;
+    if (shortage_count() == n_short)
+        return text;
+    free(text); /* it may lack a field or a bracket: another network after a restart, or none */
+    return NULL;
 }
 
 static int write_all(int fd, const char *text, size_t len)
@@ -247,6 +252,7 @@ int state_remove(struct state *state, const char *name, char *ret_why, size_t wh
 
 /* What a file said. */
 struct loaded {
+    int error; /* not the file's, and perhaps not there the next time */
     struct network_spec spec;
     uid_t uid;
     gid_t gid;
@@ -281,7 +287,7 @@ static bool read_ports(const json_t *array, struct loaded *loaded, char *why, si
     }
     loaded->ports = calloc(json_array_size(array) + 1, sizeof *loaded->ports);
     if (!loaded->ports) {
-        snprintf(why, why_size, "memory is short");
+        loaded->error = -ENOMEM;
         return false;
     }
     for (size_t i = 0; i < json_array_size(array); i++) {
@@ -361,16 +367,28 @@ static ssize_t read_file(const struct state *state, const char *name, char **ret
     return (ssize_t)len;
 }
 
-/* Returns true if *loaded is filled, else a sentence in 'why' and whether the file itself is to blame. */
+/* What says nothing about the file, and nothing about the next time. */
+static bool is_shortage(ssize_t error)
+{
+    return error == -ENOMEM || error == -EMFILE || error == -ENFILE || error == -EIO;
+}
+
+/* Returns true if *loaded is filled, else a sentence in 'why' and whether the file itself is to blame; or
+ * nothing but loaded->error. */
 static bool load_file(const struct state *state, const char *file, struct loaded *loaded,
                       bool *ret_is_damaged, char *why, size_t why_size)
 {
+    const uint64_t n_short = shortage_count();
     struct spec_error error = {.field = ""};
     char name[FILE_NAME_SIZE], sentence[256], *text;
     int line = 1;
 
     ssize_t len = read_file(state, file, &text);
     *ret_is_damaged = len >= 0 || len == -EINVAL;
+    if (is_shortage(len)) {
+        loaded->error = (int)len;
+        return false;
+    }
     if (len < 0) {
         snprintf(why, why_size, "%s",
                  len == -EINVAL ? "it must be a regular file of at most 1 MiB" : strerror((int)-len));
@@ -380,6 +398,7 @@ static bool load_file(const struct state *state, const char *file, struct loaded
     json_t *root = json_parse_limited(text, (size_t)len, sentence, sizeof sentence, &line);
     free(text);
     if (!root) {
+        loaded->error = shortage_count() == n_short ? 0 : -ENOMEM;
         snprintf(why, why_size, "line %d: %s", line, sentence);
         return false;
     }
@@ -406,8 +425,9 @@ static void set_aside(const struct state *state, const char *file, char *why, si
         snprintf(why + n, why_size - n, "; it could not be set aside");
 }
 
-static void visit_file(const struct state *state, const char *file, const struct state_visitor *visitor,
-                       void *ctx)
+/* Returns 0, or a negative errno if what is in the file could not be found out. */
+static int visit_file(const struct state *state, const char *file, const struct state_visitor *visitor,
+                      void *ctx)
 {
     struct loaded loaded = {.n_ports = 0};
     char why[STATE_WHY_SIZE], sentence[400];
@@ -417,13 +437,14 @@ static void visit_file(const struct state *state, const char *file, const struct
         const struct state_network network = {&loaded.spec, loaded.uid, loaded.gid, loaded.ports,
                                               loaded.n_ports};
         visitor->on_network(ctx, &network);
-    } else {
+    } else if (!loaded.error) {
         snprintf(why, sizeof why, "%s/%s was not loaded: %s", state->dir, file, sentence);
         if (is_damaged)
             set_aside(state, file, why, sizeof why);
         visitor->on_damaged(ctx, file, why);
     }
     free(loaded.ports);
+    return loaded.error;
 }
 
 static int compare_names(const void *a, const void *b)
@@ -467,16 +488,15 @@ int state_load_all(struct state *state, const struct state_visitor *visitor, voi
     if (n > 0)
         qsort(names, n, sizeof *names, compare_names);
     for (size_t i = 0; i < n && r == 0; i++)
-        visit_file(state, names[i], visitor, ctx);
+        r = visit_file(state, names[i], visitor, ctx);
     free(names);
     return r < 0 ? fail(ret_why, why_size, -r, "cannot read %s", state->dir) : 0;
 }
 
-void state_load_one(struct state *state, const char *name, const struct state_visitor *visitor, void *ctx)
+int state_load_one(struct state *state, const char *name, const struct state_visitor *visitor, void *ctx)
 {
     char file[FILE_NAME_SIZE];
 
     snprintf(file, sizeof file, "%s" SUFFIX, name);
-    if (faccessat(state->dir_fd, file, F_OK, 0) == 0)
-        visit_file(state, file, visitor, ctx);
+    return faccessat(state->dir_fd, file, F_OK, 0) == 0 ? visit_file(state, file, visitor, ctx) : 0;
 }

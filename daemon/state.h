@@ -58,8 +58,8 @@ int state_remove(struct state *state, const char *name, char *ret_why, size_t wh
 
 struct state_visitor;
 
-/* Visits the network 'name', if there is one. */
-void state_load_one(struct state *state, const char *name, const struct state_visitor *visitor, void *ctx);
+/* Visits the network 'name', if there is one. Returns 0, or a negative errno if it cannot be read now. */
+int state_load_one(struct state *state, const char *name, const struct state_visitor *visitor, void *ctx);
 
 struct state_visitor {
     void (*on_network)(void *ctx, const struct state_network *network);
@@ -69,7 +69,8 @@ struct state_visitor {
 };
 
 /* Visits every network in the order of their names, and removes what interrupted writes left behind. Returns
- * 0, or a negative errno with a sentence if the folder cannot be read. */
+ * 0, or a negative errno with a sentence if the folder, or a file in it, cannot be read now (memory is short,
+ * there are no descriptors): some networks may have been visited, and no file was touched. */
 int state_load_all(struct state *state, const struct state_visitor *visitor, void *ctx, char *ret_why,
                    size_t why_size);
 

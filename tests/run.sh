@@ -7,6 +7,8 @@
 #   --unit       only the unit tests      --system   only the system tests
 #   -k EXPR      only the system tests whose name fits (pytest's -k); other words after it go to pytest as well
 #
+# VMSWITCH_TEST_DEEP=1 runs scenarios in full that are cut short else, for some hours (docs/testing.md).
+#
 # The system tests run in a network namespace of their own, with nothing in it but the loopback: as root in
 # a plain one; as an ordinary user in a user namespace, where those that need root are skipped.
 # Ends with one line "N passed, N failed, N skipped"; the exit code is 0 only if nothing failed.
@@ -23,7 +25,7 @@ while [ $# -gt 0 ]; do
     --unit) system=false ;;
     --system) unit=false ;;
     -k) pytest_words+=(-k "${2:?-k needs an expression}"); unit=false; shift ;;
-    -h | --help) sed -n '2,13s/^# \{0,1\}//p' "$0"; exit 0 ;;
+    -h | --help) sed -n '2,15s/^# \{0,1\}//p' "$0"; exit 0 ;;
     *) pytest_words+=("$1") ;;
     esac
     shift
@@ -54,7 +56,9 @@ make_venv # also runs the comparison of etc/openapi.yaml with the code, which re
 cmake --preset "$preset" -DPython3_EXECUTABLE="$root/build/venv/bin/python3" ${generator[@]+"${generator[@]}"} > "$results/build.log" 2>&1 ||
     { tail -20 "$results/build.log"; fail "cmake failed"; }
 targets=(all)
-# The daemon with a counting malloc is built for the tests only, and not under sanitizers, which bring their own.
+# Daemons for the tests only: one whose calls fail when a test says so, and one with a counting malloc, which is not for
+# the sanitizers, who bring their own.
+if [ "$(uname -s)" = Linux ] && [[ $preset != vmnet* ]]; then targets+=(vmswitchd_faulty); fi
 if [ "$(uname -s)" = Linux ] && [[ $preset != asan && $preset != vmnet* ]]; then targets+=(vmswitchd_counting); fi
 cmake --build "$build" -j "$(getconf _NPROCESSORS_ONLN)" --target "${targets[@]}" > "$results/build.log" 2>&1 ||
     { tail -60 "$results/build.log"; fail "the build failed; the whole log is $results/build.log"; }

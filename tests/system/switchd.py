@@ -22,6 +22,8 @@ CACHE = (BUILD / "CMakeCache.txt").read_text() if (BUILD / "CMakeCache.txt").exi
 IS_SANITIZED = "SANITIZE:BOOL=ON" in CACHE or "-fsanitize=thread" in CACHE
 # macOS's code has macOS's sandbox, which is none.
 HAS_SANDBOX = "VMNET_DOUBLE:BOOL=ON" not in CACHE
+# The scenarios in full, which takes hours: docs/testing.md.
+IS_DEEP = os.environ.get("VMSWITCH_TEST_DEEP") == "1"
 # The promise is one second; a sanitized build also looks for leaks, or late races, in every process on its way out.
 EXIT_S = 8 if IS_SANITIZED else 1
 REPORTS = ("AddressSanitizer", "LeakSanitizer", "runtime error:", "UndefinedBehaviorSanitizer", "ThreadSanitizer")
@@ -233,8 +235,11 @@ class Switchd:
         """role -> pid, for networks "network NAME"."""
         found = {}
         for pid, line in processes().items():
+            is_ours = False
             words = dict(word[2:].split("=", 1) for word in line.split() if word.startswith("--") and "=" in word)
-            if "role" in words and status_of(pid)["PPid"] == str(self.pid):
+            with contextlib.suppress(OSError):  # it has just ended
+                is_ours = "role" in words and status_of(pid)["PPid"] == str(self.pid)
+            if is_ours:
                 found[" ".join(filter(None, (words["role"], words.get("name"))))] = pid
         return found
 
