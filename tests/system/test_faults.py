@@ -1,4 +1,5 @@
 """Faults around the daemon rather than in its clients: files, signals, clocks, stopped processes, many at once (rows of R, S, M, A, D)."""
+import mmap
 import os
 import pwd
 import re
@@ -12,7 +13,7 @@ import time
 import pytest
 
 from conftest import empty_config
-from switchd import IS_SANITIZED, ROOT, fds_of, processes, status_of, wait_for
+from switchd import IS_DEEP, IS_SANITIZED, ROOT, fds_of, processes, status_of, wait_for
 from test_lifecycle import rss_kib
 from test_privileges import as_user
 from vm import BROADCAST, Lease, StreamVm, frame, mac
@@ -88,14 +89,14 @@ def test_R31_64_networks_of_4_clients_are_back_after_a_restart(make_daemon):
     for vm in vms.values():
         vm.close()
     # The promise is for a machine of its own: a busy one is given time, and a hang is still found.
-    assert took < 1.5 * 10 * SLOW, f"{took:.1f} s"
+    assert took < (1.5 if IS_DEEP else 1.5 * 10 * SLOW), f"{took:.1f} s"
 
 
 # ---- memory ----
 
 def test_M02_networks_that_come_and_go_leave_nothing(daemon):
-    """Each with a port, a client and a restart for another MTU. (The row has 10,000, which take half an hour.)"""
-    times = 100 if not IS_SANITIZED else 30
+    """Some with a port, a client and a restart for another MTU."""
+    times = 10_000 if IS_DEEP else 150 if not IS_SANITIZED else 30
 
     def one(i):
         name = f"n{i % 7}"
@@ -107,7 +108,7 @@ def test_M02_networks_that_come_and_go_leave_nothing(daemon):
                 daemon.ask("PUT", f"/v1/networks/{name}", {"mode": "internal", "mtu": 2000})
         daemon.ask("DELETE", f"/v1/networks/{name}")
 
-    for i in range(times // 5):
+    for i in range(min(times // 5, 100)):
         one(i)
     pids = {"monitor": daemon.pid, "control": daemon.children()["control"]}
     fds, rss = ({name: count(pid) for name, pid in pids.items()} for count in (fds_of, rss_kib))
@@ -222,6 +223,28 @@ def test_S06_a_full_runtime_folder_is_a_clear_error_and_changes_nothing(make_dae
         subprocess.run(["umount", "-l", str(made.runtime)], check=True)
 
 
+def count_of(swaps):
+    return int.from_bytes(swaps[:8], "little")
+
+
+def race(paths, points, swaps, wanted):
+    """Swaps links under the names, 'wanted' times and then no more. Never returns."""
+    n = 0
+    while True:
+        for path in paths:
+            for point in points:
+                try:
+                    os.symlink(point, f"{path}.link")
+                    os.rename(f"{path}.link", path)
+                    n += 1
+                    os.unlink(path)
+                except OSError:
+                    pass
+        swaps[:8] = n.to_bytes(8, "little")
+        if n >= wanted:
+            signal.pause()
+
+
 def test_S02_a_racer_in_the_runtime_folder_leads_nowhere(make_daemon):
     """The daemon's own user swaps links under the names of its sockets while they are made and removed: what the links
     point to, and their folder, stay untouched. (The folder is closed to everybody else.)"""
@@ -232,36 +255,25 @@ def test_S02_a_racer_in_the_runtime_folder_leads_nowhere(make_daemon):
     target.write_text("precious")
     made.start(*empty_config(made))
     before = (target.stat(), outside.stat().st_mtime_ns, sorted(os.listdir(outside)))
-    stop, swaps = threading.Event(), [0]
-
-    def race():
-        paths = [made.runtime / name for name in ("r.stream", "r.dgram", "r.p.stream")]
-        while not stop.is_set():
-            for path in paths:
-                for point in (target, outside / "new"):
-                    try:
-                        os.symlink(point, f"{path}.link")
-                        os.rename(f"{path}.link", path)
-                        swaps[0] += 1
-                        os.unlink(path)
-                    except OSError:
-                        pass
-
-    thread = threading.Thread(target=race)
-    thread.start()
+    wanted = 1_000_000 if IS_DEEP else 20_000
+    swaps = mmap.mmap(-1, 8)  # how many there were, for both processes
+    racer = os.fork()
+    if racer == 0:
+        race([made.runtime / name for name in ("r.stream", "r.dgram", "r.p.stream")], (target, outside / "new"), swaps, wanted)
+    rounds = 0
     try:
-        for i in range(60 if not IS_SANITIZED else 15):
+        while rounds < 60 or count_of(swaps) < wanted:
             status = made.request("PUT", "/v1/networks/r", {"mode": "internal"}).status
             assert status in (200, 201, 422, 503), status
             made.request("PUT", "/v1/networks/r/ports/p", {})
             made.request("DELETE", "/v1/networks/r")
+            rounds += 1
     finally:
-        stop.set()
-        thread.join()
+        os.kill(racer, signal.SIGKILL)
+        os.waitpid(racer, 0)
     for name in os.listdir(made.runtime):
         if (made.runtime / name).is_symlink():
             (made.runtime / name).unlink()
-    assert swaps[0] > 100
     after = (target.stat(), outside.stat().st_mtime_ns, sorted(os.listdir(outside)))
     assert (after[0].st_mode, after[0].st_uid, after[0].st_mtime_ns, after[1:]) == \
         (before[0].st_mode, before[0].st_uid, before[0].st_mtime_ns, before[1:])
@@ -301,10 +313,28 @@ def test_D11_one_uid_that_says_nothing_keeps_nobody_out(daemon, net):
     go_r, go_w = os.pipe()
 
     def crowd():
-        resource.setrlimit(resource.RLIMIT_NOFILE, (2048, 2048))
-        n_open, clients = silent(daemon.path("attach.sock"), 1000, 0.3)
+        """5,000, from five processes: none has descriptors for all of them."""
+        tell_r, tell_w = os.pipe()
+        stay_r, stay_w = os.pipe()
+        children = []
+        for _ in range(5):
+            children.append(os.fork())
+            if children[-1] == 0:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (1100, 1100))
+                n_open, clients = silent(daemon.path("attach.sock"), 1000, 0.3)
+                os.write(tell_w, b"%d\n" % n_open)
+                os.close(stay_w)
+                os.read(stay_r, 1)
+                os._exit(0)
+        told = b""
+        while told.count(b"\n") < 5:
+            told += os.read(tell_r, 100)
+        n_open = sum(map(int, told.split()))
         os.write(ready_w, b"%d\n" % n_open)
         os.read(go_r, 1)
+        os.close(stay_w)
+        for child in children:
+            os.waitpid(child, 0)
         return 0 < n_open <= 16
 
     result = []
@@ -327,6 +357,53 @@ def test_D11_one_uid_that_says_nothing_keeps_nobody_out(daemon, net):
     thread.join()
     assert result == [0]
     ours.close()
+
+
+@pytest.mark.root
+def test_A01_200_clients_of_one_byte_a_second(daemon):
+    """Of another uid, which may use the API here: root is answered at once, and each of them is closed after 5 s."""
+    daemon.api_path.chmod(0o666)
+    ready_r, ready_w = os.pipe()
+
+    def drip():
+        begun = time.monotonic()
+        clients = []
+        for _ in range(200):
+            client = socket.socket(socket.AF_UNIX)
+            client.connect(str(daemon.api_path))
+            client.setblocking(False)
+            clients.append(client)
+        os.write(ready_w, b"x")
+        text = b"GET /v1 HTTP/1.1\r\nHost: x\r\n\r\n"
+        for i in range(9):
+            for client in list(clients):
+                try:
+                    client.send(text[i:i + 1])
+                    if client.recv(4096) == b"":
+                        clients.remove(client)
+                except BlockingIOError:
+                    pass
+                except OSError:
+                    clients.remove(client)
+            if not clients:
+                break
+            time.sleep(1)
+        return not clients and 4 <= time.monotonic() - begun <= 9
+
+    result = []
+    thread = threading.Thread(target=lambda: result.append(as_user(STRANGER.pw_uid, STRANGER.pw_gid, drip)))
+    thread.start()
+    os.read(ready_r, 1)
+    took = []
+    while thread.is_alive():
+        begun = time.monotonic()
+        assert daemon.get("/v1/health", timeout=2).status == 200
+        took.append(time.monotonic() - begun)
+        time.sleep(0.02)
+    thread.join()
+    assert result == [0]
+    # The promise is 100 ms; a machine that is shared gets slack, and a wait for one of them would show as seconds.
+    assert len(took) > 20 and sorted(took)[int(len(took) * 0.99)] <= (0.1 if IS_DEEP else 0.5 * SLOW), sorted(took)[-5:]
 
 
 @pytest.mark.root

@@ -1,6 +1,7 @@
 """Starting, ending, dying and coming back (R rows, T03, T04, T05, T18, D12, M01, M04)."""
 import json
 import os
+import re
 import resource
 import signal
 import socket
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from conftest import empty_config
-from switchd import BIN, BUILD, IS_SANITIZED, fds_of, processes, status_of, wait_for
+from switchd import BIN, BUILD, IS_DEEP, IS_SANITIZED, fds_of, processes, status_of, wait_for
 from vm import BROADCAST, DatagramVm, Lease, StreamVm, Traffic, assert_clean, attach, frame, mac
 
 SLOW = 5 if IS_SANITIZED else 1
@@ -301,6 +302,21 @@ def test_R22_a_network_that_keeps_dying_is_held_back(daemon, net):
     daemon.wait_up("lab", 60)
 
 
+@pytest.mark.skipif(not IS_DEEP, reason="takes two minutes; VMSWITCH_TEST_DEEP=1 runs it")
+def test_R22_the_back_off_ends_at_30_seconds(daemon, net):
+    """A network that dies whenever it comes: each start is later than the last, until one in 30 s; it shows, and ends by itself."""
+    daemon.expects_failure = True
+    daemon.create("other")
+    said = lambda: [int(ms) for ms in re.findall(r"network lab: starting again in (\d+) ms", daemon.log())]
+    while 30_000 not in said():
+        n = len(said())
+        os.kill(wait_for(lambda: daemon.children().get("network lab"), 60, "the network's process"), signal.SIGSEGV)
+        wait_for(lambda: len(said()) > n, 10, "what control will do about it")
+    assert said() == sorted(said()) and max(said()) == 30_000, said()
+    assert daemon.health("lab")["reason"] and daemon.network("other")["state"] == "up"
+    daemon.wait_up("lab", 60)
+
+
 def test_R23_an_uplink_dies_and_ports_stay(daemon, folder):
     daemon.expects_failure = True
     daemon.create("nat", mode="shared", uplink="user")
@@ -365,7 +381,7 @@ def test_D12_few_descriptors_then_load(make_daemon, folder):
 
 
 def test_M01_coming_and_going_leaks_nothing(daemon, net):
-    times = 500 if IS_SANITIZED else 10_000
+    times = 100_000 if IS_DEEP else 500 if IS_SANITIZED else 10_000
     pid = daemon.network("lab")["pid"]
     control = daemon.children()["control"]
     daemon.ask("PUT", "/v1/networks/lab/ports/p1", {})
@@ -380,7 +396,7 @@ def test_M01_coming_and_going_leaks_nothing(daemon, net):
             lease.close()
         wait_for(lambda: set(daemon.ports("lab")) == {"p1"}, 30, "every port being gone")
 
-    round_of(times // 10)
+    round_of(min(times // 10, 10_000))
     settled = lambda: (fds_of(pid), fds_of(control), fds_of(daemon.pid))
     time.sleep(0.5)
     before, memory = settled(), rss_kib(pid) + rss_kib(control)

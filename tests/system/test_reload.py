@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from switchd import BIN, IS_SANITIZED, wait_for
+from switchd import BIN, IS_DEEP, IS_SANITIZED, wait_for
 from test_lifecycle import kill_and_wait
 from vm import BROADCAST, StreamVm, Traffic, assert_clean, frame, mac
 
@@ -416,11 +416,11 @@ def random_config(seed):
     return [random_network(seed, name) for name in seed.sample(["na", "nb", "nc"], seed.randrange(4))]
 
 
-def test_R33_forty_random_files_are_as_fresh_starts(configured):
+def test_R33_random_files_are_as_fresh_starts(configured):
     """Each from the one before, in the same daemon; restarts allowed. (1,000 pairs: tests/unit/daemon/test_reload.c.)"""
     seed = random.Random(int(os.environ.get("RELOAD_SEED", "33")))
     a = configured([])
-    for _ in range(40 if not IS_SANITIZED else 12):
+    for _ in range(1000 if IS_DEEP else 60 if not IS_SANITIZED else 12):
         networks = random_config(seed)
         if seed.random() < .5:
             a.reload(networks)  # first what can be done without a restart

@@ -193,7 +193,8 @@ void fixture_turn(struct fixture *f, unsigned ms)
     uv_timer_init(&f->loop, &timer);
     timer.data = &is_over;
     uv_update_time(&f->loop);
-    /* Again and again: one that is due when uv_run() begins fires before it waits, for whatever comes next. */
+    /* Again and again: one that is due when uv_run() begins fires before it waits, for whatever comes next.
+     */
     uv_timer_start(&timer, on_turn_over, ms, 1);
     while (!is_over)
         uv_run(&f->loop, UV_RUN_ONCE);

@@ -144,7 +144,8 @@ static void each_gets_nothing_at_its_deadline(void **state)
     ask(&rig, MSG_FLUSH_FDB, NULL, 0, 60000);
     for (int i = 0; i < 1000; i++)
         ask(&rig, MSG_FLUSH_FDB, NULL, 0, 20);
-    /* A deadline that is due when uv_run() begins is served before it waits: without a tick, for the last one. */
+    /* A deadline that is due when uv_run() begins is served before it waits: without a tick, for the last
+     * one. */
     uv_timer_init(&rig.loop, &tick);
     uv_timer_start(&tick, on_tick, 1, 1);
     const uint64_t end = uv_hrtime() + UINT64_C(5000000000);

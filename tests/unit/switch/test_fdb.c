@@ -131,7 +131,7 @@ static void L01_random_sources_fill_one_port_only(void **state)
         fdb_learn(fdb, UINT64_C(0x020000000000) + (uint64_t)i, &vm[1].port, 0);
     fdb_learn(fdb, UINT64_C(0x020000000100), &uplink.port, 0);
     assert_true(fdb_add_static(fdb, UINT64_C(0x020000000200), &vm[2].port));
-    for (uint64_t i = 0; i < 1000000; i++) {
+    for (uint64_t i = 0; i < 10000000; i++) {
         random ^= random << 13;
         random ^= random >> 7;
         random ^= random << 17;
