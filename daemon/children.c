@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "daemon/privileges.h"
 #include "daemon/sandbox.h"
 #include "daemon/spawn.h"
 #include "io/log.h"
@@ -153,7 +154,7 @@ uint64_t children_kill_due(struct children *children, uint64_t now_ms)
         if (child->state == CHILD_NONE || !child->pid || !child->kill_at_ms)
             continue;
         if (child->kill_at_ms <= now_ms) {
-            kill(child->pid, SIGKILL); /* ours and not reaped yet: the pid is still its own */
+            privileges_kill(child->pid, child->uid); /* ours and not reaped yet: the pid is still its own */
             child->kill_at_ms = 0;
         } else if (!next_ms || child->kill_at_ms < next_ms) {
             next_ms = child->kill_at_ms;

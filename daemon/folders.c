@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "daemon/message.h"
+#include "daemon/privileges.h"
 #include "daemon/roles.h"
 #include "io/log.h"
 #include "io/sockpath.h"
@@ -86,7 +87,7 @@ static bool is_ours(const char *name)
 static void remove_folder(int dir_fd, const char *name)
 {
     /* Its owner may enter and change it; root, of a service that may not do everything, may not. */
-    if (geteuid() == 0 && fchownat(dir_fd, name, 0, (gid_t)-1, AT_SYMLINK_NOFOLLOW) < 0)
+    if (privileges_can_switch_user() && fchownat(dir_fd, name, geteuid(), (gid_t)-1, AT_SYMLINK_NOFOLLOW) < 0)
         return; /* it is not there */
     int fd = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
@@ -206,7 +207,7 @@ static void give_contents(int dir_fd, uid_t uid, gid_t gid, int levels)
             continue;
         if (fstat(fd, &st) == 0 && S_ISDIR(st.st_mode) && levels > 1)
             give_contents(fd, uid, gid, levels - 1);
-        if (st.st_uid == 0 && (S_ISDIR(st.st_mode) || (S_ISREG(st.st_mode) && st.st_nlink == 1)) &&
+        if (st.st_uid == geteuid() && (S_ISDIR(st.st_mode) || (S_ISREG(st.st_mode) && st.st_nlink == 1)) &&
             fchown(fd, uid, gid) < 0)
             log_warn("%s in the state folder cannot be given to the service user: %s", entry->d_name,
                      strerror(errno));
@@ -224,7 +225,7 @@ static int open_leases(int state_fd, const char *path, char *why, size_t size)
     int fd = openat(state_fd, LEASES, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0)
         return fail(errno, path, LEASES " in it is in the way, and is no folder: remove it", why, size);
-    if (fstat(fd, &st) == 0 && st.st_uid == 0 && fchmod(fd, 0711) == 0)
+    if (fstat(fd, &st) == 0 && st.st_uid == geteuid() && fchmod(fd, 0711) == 0)
         return fd;
     close(fd);
     return fail(EPERM, path, LEASES " in it belongs to another user: remove it", why, size);
@@ -237,7 +238,7 @@ static int share_state(int fd, const char *path, uid_t uid, gid_t gid, int *ret_
                        size_t size)
 {
     /* In this order: a service that may not do everything may change only what it owns. */
-    if (fchown(fd, 0, 0) < 0 || fchmod(fd, 0711) < 0)
+    if (fchown(fd, geteuid(), getegid()) < 0 || fchmod(fd, 0711) < 0)
         return fail(errno, path, strerror(errno), why, size);
     if (mkdirat(fd, NETWORKS, 0700) < 0 && errno != EEXIST)
         return fail(errno, path, "a folder for networks cannot be made in it", why, size);
@@ -259,7 +260,7 @@ int folders_make_state(const char *path, uid_t uid, gid_t gid, int *ret_leases_f
     int fd = r < 0 ? r : open_checked(path, geteuid(), uid, ret_why, why_size);
     if (fd < 0)
         return fd;
-    if (geteuid() == 0)
+    if (privileges_can_switch_user())
         r = share_state(fd, path, uid, gid, ret_leases_fd, ret_why, why_size);
     else if (fchmod(fd, 0700) < 0)
         r = fail(errno, path, strerror(errno), ret_why, why_size);

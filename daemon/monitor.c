@@ -23,6 +23,7 @@
 #include "daemon/lock.h"
 #include "daemon/message.h"
 #include "daemon/orders.h"
+#include "daemon/privileges.h"
 #include "daemon/roles.h"
 #include "daemon/signal_pipe.h"
 #include "daemon/sockets.h"
@@ -106,7 +107,7 @@ static int choose_users(struct monitor *monitor, char *why, size_t size)
     struct hello *hello = &monitor->hello;
     uid_t uid = geteuid();
     gid_t gid = getegid(), api_gid = 0;
-    hello->is_root = uid == 0;
+    hello->is_root = privileges_can_switch_user();
     if (!hello->is_root && monitor->options->user[0]) {
         snprintf(why, size, "--user: only root can run as somebody else");
         return -EPERM;
@@ -587,11 +588,11 @@ static void kill_all(struct monitor *monitor)
     monitor->has_killed = true;
     monitor->end_ms = clock_ms() + MONITOR_END_KILLED_MS;
     if (monitor->control.pid)
-        kill(monitor->control.pid, SIGKILL);
+        privileges_kill(monitor->control.pid, monitor->hello.service_uid);
     for (size_t i = 0; i < CHILDREN_MAX; i++) {
         const struct child *child = &monitor->children.table[i];
         if (child->state != CHILD_NONE && child->pid)
-            kill(child->pid, SIGKILL);
+            privileges_kill(child->pid, child->uid);
     }
 }
 
@@ -715,7 +716,8 @@ static int do_due(struct monitor *monitor)
     if (monitor->control.restart_ms && monitor->control.restart_ms <= now)
         start_control(monitor);
     if (monitor->control.kill_ms && monitor->control.kill_ms <= now) {
-        kill(monitor->control.pid, SIGKILL); /* ours and not reaped yet: the pid is still its own */
+        /* Ours and not reaped yet: the pid is still its own. */
+        privileges_kill(monitor->control.pid, monitor->hello.service_uid);
         monitor->control.kill_ms = 0;
     }
     tell_watchdog(monitor, now);

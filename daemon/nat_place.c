@@ -17,7 +17,7 @@ int nat_place_prepare(const struct nat_place *place, struct child_start *start, 
                       size_t why_size)
 {
     const char *network = start->child.name;
-    if (geteuid() != 0)
+    if (!privileges_can_switch_user())
         return refuse(ret_why, why_size, "NAT and DHCP beside a TAP need root", EPERM);
     if (!privileges_can_nat())
         return refuse(ret_why, why_size,

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <grp.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -35,6 +36,17 @@ int privileges_drop(uint32_t uid, uint32_t gid, char *ret_why, size_t why_size)
     if (setuid(0) == 0 || seteuid(0) == 0 || (is_root && setgid(0) == 0))
         return fail("they can be had again", ret_why, why_size);
     return 0;
+}
+
+bool privileges_can_switch_user(void)
+{
+    return geteuid() == 0;
+}
+
+void privileges_kill(pid_t pid, uint32_t uid)
+{
+    (void)uid;
+    kill(pid, SIGKILL);
 }
 
 bool privileges_can_nat(void)

@@ -3,8 +3,10 @@
 #include <errno.h>
 #include <grp.h>
 #include <linux/capability.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -89,6 +91,28 @@ static bool has_capability(uint32_t keep)
     return false;
 }
 
+static bool has_all(uint32_t wanted)
+{
+    struct __user_cap_header_struct header = cap_header();
+    struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3];
+    return syscall(SYS_capget, &header, data) == 0 && (data[0].effective & wanted) == wanted;
+}
+
+bool privileges_can_switch_user(void)
+{
+    return geteuid() == 0 || has_all(1 << CAP_SETUID | 1 << CAP_SETGID | 1 << CAP_SETPCAP | 1 << CAP_CHOWN);
+}
+
+void privileges_kill(pid_t pid, uint32_t uid)
+{
+    const uid_t own = geteuid();
+    if (kill(pid, SIGKILL) == 0 || errno != EPERM || seteuid(uid) < 0)
+        return;
+    kill(pid, SIGKILL);
+    if (seteuid(own) < 0)
+        abort(); /* it cannot be: the real user is as before */
+}
+
 /* True if something privileged still works. */
 static bool can_regain(uid_t uid, gid_t gid, uint32_t keep)
 {
@@ -106,7 +130,7 @@ static bool can_regain(uid_t uid, gid_t gid, uint32_t keep)
 
 static int drop(uint32_t uid, uint32_t gid, uint32_t keep, char *ret_why, size_t why_size)
 {
-    bool is_root = geteuid() == 0 || getuid() == 0;
+    const bool is_root = geteuid() == 0 || getuid() == 0 || privileges_can_switch_user();
     errno = 0;
     if (is_root && (uid == 0 || gid == 0)) {
         errno = EINVAL;
@@ -152,8 +176,7 @@ int privileges_drop_to_nat(uint32_t uid, uint32_t gid, char *ret_why, size_t why
 
 bool privileges_can_nat(void)
 {
-    return prctl(PR_CAPBSET_READ, CAP_NET_ADMIN, 0, 0, 0) == 1 &&
-           prctl(PR_CAPBSET_READ, CAP_NET_BIND_SERVICE, 0, 0, 0) == 1;
+    return has_all(KEEP_NAT);
 }
 
 int privileges_hand_on(void)

@@ -26,6 +26,8 @@ mount --bind {folder}/etc /etc
 for path in /run /var/lib /usr/sbin; do mount -t tmpfs -o mode=755 tmpfs $path; done
 cp {binary} /usr/sbin/vmswitchd
 if [ -e {folder}/dnsmasq ]; then cp {folder}/dnsmasq /usr/sbin/; fi
+# As systemd's own rules for udev, which nobody runs here, have it: for everybody.
+if [ -e /dev/net/tun ]; then mknod -m 0666 {folder}/tun c 10 200; mount --bind {folder}/tun /dev/net/tun; fi
 ip link set lo up
 export container=other SYSTEMD_UNIT_PATH={folder}/units
 exec {program} --system --unit=test.target --show-status=no --log-target=console --log-level=info

@@ -1,6 +1,8 @@
 """Who runs as whom (S08, S12, S13); every test here needs root."""
+import ctypes
 import os
 import pwd
+import signal
 import socket
 import subprocess
 
@@ -154,6 +156,19 @@ def test_the_owner_of_a_network_gets_in_and_nobody_else(make_daemon):
     for may in (may_attach, may_plug_in):
         assert may(made, "theirs", owner.pw_uid, owner.pw_gid)
         assert not may(made, "theirs", nobody.pw_uid, nobody.pw_gid)
+
+
+def test_a_process_that_hangs_is_killed_without_the_capability_to_kill(make_daemon):
+    """As under the unit for systemd: who may become that user needs no other right."""
+    cap_kill, capbset_drop = 5, 24
+    made = make_daemon()
+    made.start(*empty_config(made), preexec=lambda: ctypes.CDLL(None).prctl(capbset_drop, cap_kill, 0, 0, 0))
+    assert not int(status_of(made.pid)["CapEff"], 16) & 1 << cap_kill
+    made.create("lab")
+    pid = made.network("lab")["pid"]
+    os.kill(pid, signal.SIGSTOP)
+    made.ask("DELETE", "/v1/networks/lab")
+    wait_for(lambda: pid not in processes(), 5, "the end of a stopped process")
 
 
 @pytest.mark.parametrize("name", ["lo", "eth9"])
