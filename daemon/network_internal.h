@@ -11,6 +11,10 @@
 #include "switch/lan.h"
 
 #define UPLINK_PORT_NAME "uplink"
+/* Said of a datagram client's own socket. */
+#define NETWORK_CLIENT_UNSEEN                                                                                \
+    "a client's socket %s is not there for us: it has gone, or the service does not see its folder "         \
+    "(datagram.conf)"
 
 enum port_via { VIA_NONE, VIA_PATH, VIA_SHARED, VIA_FD, VIA_UPLINK };
 

@@ -5,6 +5,7 @@
  */
 #include "daemon/network_internal.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -44,10 +45,15 @@ static void on_path_client_gone(void *ctx, struct port *port, const char *reason
     network_set_client(np, VIA_NONE);
 }
 
-static void on_path_denied(void *ctx, struct port *port, const char *peer_path)
+static void on_path_denied(void *ctx, struct port *port, const char *peer_path, int error)
 {
     struct network_port *np = ctx;
     char escaped[80];
+    if (error == -ENOENT) {
+        log_limited(&np->denied_log, uv_now(np->network->loop), LOG_INFO, "port %s: " NETWORK_CLIENT_UNSEEN,
+                    port->name, log_escape(peer_path, escaped, sizeof(escaped)));
+        return;
+    }
     snprintf(np->problem, sizeof(np->problem),
              "client_path_denied: %s may not be written by uid %u; use a stream, or pass a descriptor",
              log_escape(peer_path, escaped, sizeof(escaped)), (unsigned)getuid());

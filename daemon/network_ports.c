@@ -6,6 +6,7 @@
  */
 #include "daemon/network_internal.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -236,15 +237,19 @@ static void on_hub_client_gone(void *ctx, struct port *port, const char *reason)
     network_drop_port(np, LINK_CLOSE_NOW, reason);
 }
 
-static void on_hub_denied(void *ctx, const char *peer_path)
+static void on_hub_denied(void *ctx, const char *peer_path, int error)
 {
     struct network *network = ctx;
     char escaped[160];
     network->clients_refused++;
-    log_limited(&network->denied_log, uv_now(network->loop), LOG_WARN,
-                "client_path_denied: the socket %s may not be written by uid %u: use a stream, or pass a "
-                "descriptor",
-                log_escape(peer_path, escaped, sizeof(escaped)), (unsigned)getuid());
+    if (error == -ENOENT)
+        log_limited(&network->denied_log, uv_now(network->loop), LOG_INFO, NETWORK_CLIENT_UNSEEN,
+                    log_escape(peer_path, escaped, sizeof(escaped)));
+    else
+        log_limited(&network->denied_log, uv_now(network->loop), LOG_WARN,
+                    "client_path_denied: the socket %s may not be written by uid %u: use a stream, or pass a "
+                    "descriptor",
+                    log_escape(peer_path, escaped, sizeof(escaped)), (unsigned)getuid());
 }
 
 const struct dgram_hub_events network_hub_events = {

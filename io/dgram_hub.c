@@ -211,8 +211,8 @@ static struct hub_client *adopt(struct dgram_hub *hub, const struct batch_slot *
     r = dgram_address_probe(&source);
     if (r != -EACCES && r != -ECONNREFUSED && r != -ENOENT)
         client = make_client(hub, &source);
-    if (!client && dgram_refusals_note(&hub->refusals, &source, r == -EACCES, now_ms))
-        hub->events->on_denied(hub->ctx, source.path);
+    if (!client && dgram_refusals_note(&hub->refusals, &source, r == -EACCES || r == -ENOENT, now_ms))
+        hub->events->on_denied(hub->ctx, source.path, r);
     return client;
 }
 

@@ -144,12 +144,12 @@ static bool is_welcome(struct dgram_path *path, struct dgram_address *source)
     uint64_t now_ms = uv_now(path->link.io->loop);
     int r = dgram_address_probe(source);
 
-    if (r == -EACCES) {
+    if (r == -EACCES || r == -ENOENT) {
         if (dgram_refusals_note(&path->refusals, source, true, now_ms))
-            path->events->on_denied(path->ctx, port, source->path);
+            path->events->on_denied(path->ctx, port, source->path, r);
         return false;
     }
-    if (r == -ECONNREFUSED || r == -ENOENT || !path->events->on_client(path->ctx, port, source->path)) {
+    if (r == -ECONNREFUSED || !path->events->on_client(path->ctx, port, source->path)) {
         dgram_refusals_note(&path->refusals, source, false, now_ms);
         return false;
     }

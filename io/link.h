@@ -74,8 +74,9 @@ struct dgram_path_events {
     bool (*on_client)(void *ctx, struct port *port, const char *peer_path);
     /* The client is gone; the port is unplugged, its queues are empty, and the path is free. */
     void (*on_client_gone)(void *ctx, struct port *port, const char *reason);
-    /* The client's own socket may not be written by us (EACCES): it is not adopted. Once per address. */
-    void (*on_denied)(void *ctx, struct port *port, const char *peer_path);
+    /* The client's own socket may not be written by us (-EACCES), or is not there for us (-ENOENT): it is not
+     * adopted. Once per address. */
+    void (*on_denied)(void *ctx, struct port *port, const char *peer_path, int error);
 };
 
 enum {
@@ -99,7 +100,7 @@ struct dgram_hub_events {
     struct port *(*on_client)(void *ctx, const char *peer_path);
     /* The client is gone (its address refuses); the port is unplugged. */
     void (*on_client_gone)(void *ctx, struct port *port, const char *reason);
-    void (*on_denied)(void *ctx, const char *peer_path);
+    void (*on_denied)(void *ctx, const char *peer_path, int error);
 };
 
 int dgram_hub_open(struct dgram_hub **ret_hub, struct io *io, int fd, const struct dgram_hub_events *events,

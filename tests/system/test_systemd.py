@@ -43,7 +43,7 @@ def test_no_unit_has_a_word_that_systemd_does_not_know(tmp_path):
 
 
 @needs_analyze
-@pytest.mark.parametrize("drop_in, limit", [(None, 23), ("stream-only.conf", 20), ("nat.conf", 24), ("unprivileged.conf", 16)])
+@pytest.mark.parametrize("drop_in, limit", [(None, 20), ("nat.conf", 21), ("datagram.conf", 23), ("unprivileged.conf", 13)])
 def test_the_exposure_stays_low(tmp_path, drop_in, limit):
     """As systemd-analyze security counts it, in tenths; docs/security.md says what each costs and is for."""
     shutil.copy(UNITS / "vmswitchd.service", tmp_path)
@@ -152,34 +152,41 @@ def test_a_tap_can_be_made_in_the_sandbox(booted):
 
 
 @needs_boot
-def test_a_datagram_vm_in_tmp_is_answered_from_the_sandbox(booted, folder):
-    """/tmp is the machine's, seen and read only: connecting to a socket there is no writing."""
-    booted.run("systemctl", "start", "vmswitchd.service")
-    client = booted.client()
-    client.create("lab")
-    client.ask("PUT", "/v1/networks/lab/ports/p1", {})
-    with StreamVm(client.runtime / "lab.stream", mac(1)) as a, \
-            DatagramVm(client.runtime / "lab.p1.dgram", mac(2), local=folder / "vm.sock") as b:
-        b.hello()
-        a.expect(frame(BROADCAST, b.address, b"hello"))
-        a.send(frame(b.address, a.address, b"to b"))
-        b.expect(frame(b.address, a.address, b"to b"))
-
-
-@needs_boot
-def test_what_no_stream_needs_can_be_hidden(folder):
-    """stream-only.conf."""
+def test_a_datagram_vm_in_tmp_is_answered_with_datagram_conf(folder):
+    """/tmp is the machine's then, seen and read only: connecting to a socket there is no writing."""
     booted = Booted(folder)
-    booted.drop_in("stream-only.conf", (SYSTEMD / "stream-only.conf").read_text())
+    booted.drop_in("datagram.conf", (SYSTEMD / "datagram.conf").read_text())
     with booted:
         booted.run("systemctl", "start", "vmswitchd.service")
         client = booted.client()
         client.create("lab")
-        with StreamVm(client.runtime / "lab.stream", mac(1)) as a, StreamVm(client.runtime / "lab.stream", mac(2)) as b:
-            a.hello(), b.hello()
+        client.ask("PUT", "/v1/networks/lab/ports/p1", {})
+        with StreamVm(client.runtime / "lab.stream", mac(1)) as a, \
+                DatagramVm(client.runtime / "lab.p1.dgram", mac(2), local=folder / "vm.sock") as b:
+            b.hello()
             a.expect(frame(BROADCAST, b.address, b"hello"))
-        inside = f"/proc/{booted.show('MainPID')}/root/tmp"
-        assert folder.name not in booted.run("ls", inside).stdout
+            a.send(frame(b.address, a.address, b"to b"))
+            b.expect(frame(b.address, a.address, b"to b"))
+
+
+@needs_boot
+def test_what_no_stream_needs_is_hidden(booted, folder):
+    """And a datagram VM that has its socket there is told where to look."""
+    booted.run("systemctl", "start", "vmswitchd.service")
+    client = booted.client()
+    client.create("lab")
+    client.ask("PUT", "/v1/networks/lab/ports/p1", {})
+    with StreamVm(client.runtime / "lab.stream", mac(1)) as a, StreamVm(client.runtime / "lab.stream", mac(2)) as b, \
+            DatagramVm(client.runtime / "lab.p1.dgram", mac(3), local=folder / "vm.sock") as c, \
+            DatagramVm(client.runtime / "lab.dgram", mac(4), local=folder / "vm2.sock") as d:
+        a.hello(), b.hello()
+        a.expect(frame(BROADCAST, b.address, b"hello"))
+        for vm, name in ((c, "port p1: a client's socket"), (d, "a client's socket")):
+            vm.hello()
+            wait_for(lambda: f"{name} {vm.local} is not there for us" in booted.log(), 5, f"{vm.local} being named; {booted.log()}")
+    assert booted.log().count("(datagram.conf)") == 2
+    inside = f"/proc/{booted.show('MainPID')}/root/tmp"
+    assert folder.name not in booted.run("ls", inside).stdout
 
 
 @needs_boot

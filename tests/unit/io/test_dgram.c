@@ -28,7 +28,7 @@ struct scene {
     struct dgram_path *path;
     struct dgram_hub *hub;
     int stream;
-    unsigned n_clients, n_gone, n_denied, hub_limit;
+    unsigned n_clients, n_gone, n_denied, n_unseen, hub_limit;
     bool refuses;
 };
 
@@ -73,11 +73,14 @@ static void on_gone(void *ctx, struct port *port, const char *reason)
     s->n_gone++;
 }
 
-static void on_path_denied(void *ctx, struct port *port, const char *peer_path)
+static void on_path_denied(void *ctx, struct port *port, const char *peer_path, int error)
 {
+    struct scene *s = ctx;
+
     (void)port;
     (void)peer_path;
-    ((struct scene *)ctx)->n_denied++;
+    s->n_denied += error == -EACCES;
+    s->n_unseen += error == -ENOENT;
 }
 
 static struct port *on_hub_client(void *ctx, const char *peer_path)
@@ -90,10 +93,9 @@ static struct port *on_hub_client(void *ctx, const char *peer_path)
     return fixture_join(&s->f, 2 + s->n_clients++);
 }
 
-static void on_hub_denied(void *ctx, const char *peer_path)
+static void on_hub_denied(void *ctx, const char *peer_path, int error)
 {
-    (void)peer_path;
-    ((struct scene *)ctx)->n_denied++;
+    on_path_denied(ctx, NULL, peer_path, error);
 }
 
 static void scene_open(struct scene *s, bool is_hub, const struct io_limits *limits)
@@ -576,6 +578,28 @@ static void q02_a_stuck_hub_client_does_not_spin_and_recovers(void **state)
     scene_close(&s);
 }
 
+/* It may be somewhere that only others see, or have gone: whoever runs it hears why nothing comes back. */
+static void a_client_whose_socket_is_not_there_is_named_once(void **state)
+{
+    (void)state;
+    for (int is_hub = 0; is_hub < 2; is_hub++) {
+        struct scene s;
+        int a;
+
+        scene_open(&s, is_hub, NULL);
+        s.hub_limit = 1;
+        a = client(&s, "vm");
+        unlink(address(&s, "vm").sun_path);
+        for (int i = 0; i < 2; i++)
+            put_frame(a, 60, -1, 1, 1);
+        for (int i = 0; i < 20; i++)
+            fixture_turn(&s.f);
+        assert_int_equal(s.n_unseen, 1);
+        assert_int_equal(s.n_denied + s.n_clients, 0);
+        scene_close(&s);
+    }
+}
+
 /* As root nothing is denied, so a child without privilege runs the scene against a socket it may not write.
  */
 static void a_client_that_may_not_be_written_is_denied_once(void **state)
@@ -696,6 +720,7 @@ int main(void)
         cmocka_unit_test(hub_refuses_unbound_sources_and_those_over_the_limit),
         cmocka_unit_test(hub_finds_a_client_that_is_gone_when_it_sends),
         cmocka_unit_test(q02_a_stuck_hub_client_does_not_spin_and_recovers),
+        cmocka_unit_test(a_client_whose_socket_is_not_there_is_named_once),
         cmocka_unit_test(a_client_that_may_not_be_written_is_denied_once),
         cmocka_unit_test(hub_answers_a_client_with_the_longest_path),
         cmocka_unit_test(several_refused_sources_are_remembered),
