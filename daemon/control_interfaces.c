@@ -96,11 +96,13 @@ static void answer(struct listing *listing)
                               "try again; if it stays so, restart the system's networking");
         return;
     }
-    if (getifaddrs(&all) < 0)
-        all = NULL;
+    if (getifaddrs(&all) < 0) {
+        control_reply_problem(call, 503, "the system does not say which addresses its interfaces have", NULL,
+                              "try again");
+        return;
+    }
     api_reply_json(call, 200, json_pack("{s:o}", "interfaces", make_list(listing, all)));
-    if (all)
-        freeifaddrs(all);
+    freeifaddrs(all);
 }
 
 static void unref(struct listing *listing)

@@ -63,12 +63,12 @@ struct link {
     void *ctx;
 
     enum link_state state;
+    uint64_t ready_ms;     /* when it last had something to read */
     struct resume *resume; /* carried bytes and the queue */
     bool has_big;          /* its last batch of datagrams had long ones; not its neighbours' */
     bool is_greeted;       /* something came in, so that no greeting can follow */
     uint32_t record_len;   /* of a stream's last whole record, prefix included; 0: none yet */
     bool is_garbled;       /* a stream's record had an impossible length: no record can follow */
-    uint64_t ready_ms;     /* when it last had something to read */
     unsigned n_idle_reads; /* of a datagram socket, in a row: it was readable and there was nothing */
 
     /* Sending. */

@@ -179,7 +179,7 @@ def test_T12_reserved_addresses_are_not_forwarded(daemon, net):
         assert daemon.network("lab")["counters"]["drops"]["reserved"] == 16
 
 
-def test_isolated_ports_reach_the_uplink_and_not_each_other(daemon):
+def test_L20_isolated_ports_reach_the_uplink_and_not_each_other(daemon):
     daemon.create("nat", mode="shared", uplink="user", isolated=True)
     with plug(daemon, 1, "nat") as a, plug(daemon, 2, "nat") as b:
         a.hello()
