@@ -32,7 +32,8 @@ enum {
     IO_QUEUE_LONG_FRAME = 9 * 1024, /* a longer frame than any network card's is a long one */
     /* What a link takes in one turn of the loop. A turn has a price of its own (three system calls, about 2.5
      * us on the machine of docs/performance.md), so a link that is alone takes much at once. Where several
-     * have something, they share that, down to the smaller figure: each waits for the others' turns. */
+     * have something within a millisecond, they share that, down to the smaller figure: each waits for the
+     * others' turns. */
     IO_STREAM_READ = 96 * 1024, /* at 1500 bytes 1.0 of the wire, where 72 KiB had 0.97 and 128 KiB 0.86 */
     /* Four of the longest records, which a link that is alone takes at once: a client's buffer of 208 KiB
      * holds three of them, and it is woken only when most of that is free. */
