@@ -2,7 +2,6 @@
 
 What holds for launchd's sockets as well is in test_activation_contract.py.
 """
-import json
 import os
 import shutil
 import signal
@@ -15,33 +14,12 @@ import pytest
 from activator import Activator, Notified
 from conftest import empty_config
 from switchd import BIN, BUILD, IS_SANITIZED, processes, wait_for
+from test_activation_contract import end, lab_config, managed
 from vm import BROADCAST, StreamVm, frame, mac
 
 CACHE = BUILD / "CMakeCache.txt"
 pytestmark = pytest.mark.skipif(CACHE.exists() and "VMNET_DOUBLE:BOOL=ON" in CACHE.read_text(),
                                 reason="with VMNET_DOUBLE the sockets are launchd's: test_vmnet_service.py")
-
-
-def lab_config(daemon, *more):
-    """One internal network, and what else is given."""
-    path = daemon.folder / "vmswitchd.conf"
-    lab = {"name": "lab", "mode": "internal", "sockets": {"mode": "0600"}}
-    path.write_text(json.dumps({"networks": [lab, *more]}))
-    return "--config", str(path)
-
-
-@pytest.fixture
-def managed(make_daemon):
-    """A daemon that is not started, and its service manager with all four kinds of sockets bound."""
-    daemon = make_daemon()
-    with Activator(daemon) as manager:
-        manager.bind_all("api", "attach", "lab.stream", "lab.dgram")
-        yield manager
-
-
-def end(daemon):
-    daemon.check_sums()
-    assert daemon.stop() == 0
 
 
 def test_what_no_network_wants_is_said(make_daemon):
