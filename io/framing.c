@@ -10,7 +10,7 @@ void framing_split(uint8_t *bytes, size_t len, struct frame *frames, size_t max_
 
     *ret = (struct framing_result){.n_frames = 0};
     while (n < max_frames && end - at >= FRAME_PREFIX) {
-        uint32_t frame_len = framing_get_len(at);
+        uint32_t frame_len = frame_get_len(at);
 
         if (frame_len > FRAME_LEN_MAX) {
             ret->is_bad = true;

@@ -32,17 +32,4 @@ struct framing_result {
 void framing_split(uint8_t *bytes, size_t len, struct frame *frames, size_t max_frames,
                    struct framing_result *ret);
 
-static inline void framing_put_len(uint8_t prefix[FRAME_PREFIX], uint32_t len)
-{
-    prefix[0] = (uint8_t)(len >> 24);
-    prefix[1] = (uint8_t)(len >> 16);
-    prefix[2] = (uint8_t)(len >> 8);
-    prefix[3] = (uint8_t)len;
-}
-
-static inline uint32_t framing_get_len(const uint8_t prefix[FRAME_PREFIX])
-{
-    return (uint32_t)prefix[0] << 24 | (uint32_t)prefix[1] << 16 | (uint32_t)prefix[2] << 8 | prefix[3];
-}
-
 #endif

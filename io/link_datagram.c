@@ -39,7 +39,7 @@ static size_t make_frames(struct io *io, struct batch_slot *slots, size_t n, str
 
     for (struct batch_slot *slot = slots; slot < slots + n; slot++) {
         if (slot->len >= FRAME_LEN_MIN && slot->len <= FRAME_LEN_MAX) {
-            framing_put_len(slot->bytes - FRAME_PREFIX, slot->len);
+            frame_put_len(slot->bytes - FRAME_PREFIX, slot->len);
             io->frames[n_frames++] =
                 (struct frame){.head = slot->bytes, .len = slot->len, .head_len = slot->len};
             continue;

@@ -55,7 +55,7 @@ static void put_frame(struct queue *queue, const struct frame *frame, size_t ski
     uint8_t prefix[FRAME_PREFIX];
     size_t passed = FRAME_PREFIX;
 
-    framing_put_len(prefix, frame->len);
+    frame_put_len(prefix, frame->len);
     if (skip < FRAME_PREFIX)
         put_bytes(queue, prefix + skip, (uint32_t)(FRAME_PREFIX - skip));
     for (uint32_t i = 0; i <= frame->n_rest; i++) {
@@ -108,7 +108,7 @@ static uint32_t record_len(const struct queue *queue, uint32_t position)
 
     for (uint32_t i = 0; i < FRAME_PREFIX; i++)
         prefix[i] = const_ring_of(queue)[offset_of(queue, position + i)];
-    return framing_get_len(prefix);
+    return frame_get_len(prefix);
 }
 
 static void skip_bytes(struct queue *queue, uint32_t len)

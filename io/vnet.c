@@ -56,7 +56,7 @@ static bool unwrap_virtio(struct frame *frame, struct vnet_refused *refused)
         refused->bad_offload++;
         return false;
     }
-    framing_put_len(frame->head - FRAME_PREFIX, frame->len);
+    frame_put_len(frame->head - FRAME_PREFIX, frame->len);
     return true;
 }
 
@@ -111,7 +111,7 @@ const struct frame *const *vnet_wrap(struct vnet_room *room, const struct frame 
         struct vnet_wrapped *wrapped = &room->wrapped[i];
         const struct frame *frame = frames[i];
 
-        framing_put_len(wrapped->bytes, VNET_HEADER + frame->len);
+        frame_put_len(wrapped->bytes, VNET_HEADER + frame->len);
         put_header(wrapped->bytes + FRAME_PREFIX, &frame->offload);
         wrapped->rest[0] = (struct frame_segment){frame->head, frame->head_len};
         for (uint32_t k = 0; k < frame->n_rest; k++)

@@ -53,6 +53,19 @@ struct frame {
     struct frame_offload offload;
 };
 
+static inline void frame_put_len(uint8_t prefix[FRAME_PREFIX], uint32_t len)
+{
+    prefix[0] = (uint8_t)(len >> 24);
+    prefix[1] = (uint8_t)(len >> 16);
+    prefix[2] = (uint8_t)(len >> 8);
+    prefix[3] = (uint8_t)len;
+}
+
+static inline uint32_t frame_get_len(const uint8_t prefix[FRAME_PREFIX])
+{
+    return (uint32_t)prefix[0] << 24 | (uint32_t)prefix[1] << 16 | (uint32_t)prefix[2] << 8 | prefix[3];
+}
+
 /* 802.1Q or 802.1ad by its EtherType. 'frame' has at least FRAME_LEN_MIN bytes. */
 static inline bool frame_is_tagged(const struct frame *frame)
 {

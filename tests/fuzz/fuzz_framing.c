@@ -24,7 +24,7 @@ static void expect(struct reader *whole, const struct frame *frame)
     for (;;) {
         if (whole->len - whole->at < 4)
             abort();
-        len = framing_get_len(whole->bytes + whole->at);
+        len = frame_get_len(whole->bytes + whole->at);
         if (len > FRAME_LEN_MAX || len > whole->len - whole->at - 4)
             abort();
         if (len >= FRAME_LEN_MIN)
@@ -33,7 +33,7 @@ static void expect(struct reader *whole, const struct frame *frame)
     }
     if (frame->len != len || frame->head_len != len ||
         memcmp(frame->head, whole->bytes + whole->at + 4, len) != 0 ||
-        framing_get_len(frame->head - FRAME_PREFIX) != len)
+        frame_get_len(frame->head - FRAME_PREFIX) != len)
         abort();
     whole->at += 4 + len;
 }

@@ -32,7 +32,7 @@ static void demand_is_for(const struct port *port, const struct frame *frame)
     for (uint32_t i = 0; i < frame->n_rest; i++)
         len += frame->rest[i].len;
     demand(len == frame->len && frame->len >= FRAME_LEN_MIN);
-    demand(framing_get_len(frame->head - FRAME_PREFIX) == frame->len);
+    demand(frame_get_len(frame->head - FRAME_PREFIX) == frame->len);
     demand(frame->head_len >= (len < FRAME_HEAD_MIN ? len : FRAME_HEAD_MIN));
     if (port->offload == OFFLOAD_OFF)
         demand(len <= port->frame_max + FRAME_VLAN_TAG);
@@ -117,7 +117,7 @@ static size_t unwrap_twice(struct frame *frames, size_t n, struct vnet_refused *
     memcpy(once, frames, n_once * sizeof(*frames));
     vnet_undo(kind, frames, n_once);
     for (size_t i = 0; i < n; i++)
-        demand(framing_get_len(offered[i].head - FRAME_PREFIX) == offered[i].len);
+        demand(frame_get_len(offered[i].head - FRAME_PREFIX) == offered[i].len);
     memcpy(frames, offered, n * sizeof(*frames));
     size_t n_again = vnet_unwrap(kind, mtu, frames, n, refused);
     demand(n_again == n_once && memcmp(&first, refused, sizeof(first)) == 0);

@@ -279,7 +279,7 @@ void stream_send_frame(struct fixture *fixture, int fd, size_t len, int to, int 
 {
     static uint8_t record[FRAME_PREFIX + FRAME_LEN_MAX];
 
-    framing_put_len(record, (uint32_t)len);
+    frame_put_len(record, (uint32_t)len);
     frame_make(record + FRAME_PREFIX, len, to, from, seq);
     stream_put(fixture, fd, record, FRAME_PREFIX + len);
 }
@@ -310,7 +310,7 @@ long stream_receive(struct fixture *fixture, int fd, uint8_t *frame, size_t size
 
     if (!stream_get(fixture, fd, prefix, sizeof prefix))
         return -1;
-    len = framing_get_len(prefix);
+    len = frame_get_len(prefix);
     if (len > size || !stream_get(fixture, fd, frame, len))
         return -1;
     return len;

@@ -34,7 +34,7 @@ static void flooder_init(struct flooder *flooder, int fd, size_t frame_len, int 
     while (flooder->text_len + FRAME_PREFIX + frame_len <= TEXT_MAX) {
         uint8_t *record = flooder->text + flooder->text_len;
 
-        framing_put_len(record, (uint32_t)frame_len);
+        frame_put_len(record, (uint32_t)frame_len);
         frame_make(record + FRAME_PREFIX, frame_len, to, from, 1);
         flooder->text_len += FRAME_PREFIX + frame_len;
     }
@@ -96,7 +96,7 @@ static void scene_open(struct scene *s, bool is_stream, size_t first_len, size_t
 
         flooder_init(&s->flooders[i], plug(&s->f, i), lens[i], (int)i + 2, (int)i);
         s->receivers[i] = plug(&s->f, i + 2);
-        framing_put_len(hello, SMALL);
+        frame_put_len(hello, SMALL);
         frame_make(hello + FRAME_PREFIX, SMALL, -1, (int)i + 2, 0);
         assert_true(send(s->receivers[i], hello + (is_stream ? 0 : FRAME_PREFIX),
                          SMALL + (is_stream ? FRAME_PREFIX : 0), 0) > 0);
@@ -203,9 +203,9 @@ static unsigned read_some(int fd, size_t most, int of)
     ssize_t n = recv(fd, bytes + len, most, MSG_DONTWAIT);
 
     len += n > 0 ? (size_t)n : 0;
-    while (len - at >= FRAME_PREFIX && len - at - FRAME_PREFIX >= framing_get_len(bytes + at)) {
+    while (len - at >= FRAME_PREFIX && len - at - FRAME_PREFIX >= frame_get_len(bytes + at)) {
         n_found += bytes[at + FRAME_PREFIX + 11] == of;
-        at += FRAME_PREFIX + framing_get_len(bytes + at);
+        at += FRAME_PREFIX + frame_get_len(bytes + at);
     }
     memmove(bytes, bytes + at, len - at);
     len -= at;

@@ -67,7 +67,7 @@ static void split_in_pieces(const uint8_t *bytes, const size_t *cuts, size_t n_c
         do {
             framing_split(held, n_held, frames, max_frames, &r);
             for (size_t i = 0; i < r.n_frames; i++) {
-                assert_int_equal(framing_get_len(frames[i].head - FRAME_PREFIX), frames[i].len);
+                assert_int_equal(frame_get_len(frames[i].head - FRAME_PREFIX), frames[i].len);
                 assert_int_equal(frames[i].head_len, frames[i].len);
                 memcpy(out->frames + out->n_bytes, frames[i].head, frames[i].len);
                 out->n_bytes += frames[i].len;
@@ -92,7 +92,7 @@ static void assert_same(const struct naive *a, const struct naive *b)
 
 static size_t put_record(uint8_t *at, uint32_t len, uint8_t fill)
 {
-    framing_put_len(at, len);
+    frame_put_len(at, len);
     memset(at + FRAME_PREFIX, fill, len);
     return FRAME_PREFIX + len;
 }
@@ -154,17 +154,17 @@ static void the_longest_frame_passes_and_one_byte_more_is_bad(void **state)
     struct framing_result r;
 
     (void)state;
-    framing_put_len(bytes, FRAME_LEN_MAX);
+    frame_put_len(bytes, FRAME_LEN_MAX);
     framing_split(bytes, FRAME_PREFIX + FRAME_LEN_MAX, frames, 4, &r);
     assert_int_equal(r.n_frames, 1);
     framing_split(bytes, FRAME_PREFIX + FRAME_LEN_MAX - 1, frames, 4, &r);
     assert_int_equal(r.n_frames, 0);
     assert_int_equal(r.consumed, 0);
-    framing_put_len(bytes, FRAME_LEN_MAX + 1);
+    frame_put_len(bytes, FRAME_LEN_MAX + 1);
     framing_split(bytes, FRAME_PREFIX, frames, 4, &r);
     assert_true(r.is_bad);
     assert_int_equal(r.bad_len, FRAME_LEN_MAX + 1);
-    framing_put_len(bytes, UINT32_MAX);
+    frame_put_len(bytes, UINT32_MAX);
     framing_split(bytes, FRAME_PREFIX, frames, 4, &r);
     assert_true(r.is_bad);
 }

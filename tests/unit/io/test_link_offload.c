@@ -108,7 +108,7 @@ static size_t lay_out(enum port_offload kind)
     size_t header_len = kind == OFFLOAD_VIRTIO ? VNET_HEADER : 0;
     size_t len = header_len + packet.frame.len;
 
-    framing_put_len(record, (uint32_t)len);
+    frame_put_len(record, (uint32_t)len);
     if (header_len > 0)
         write_header(record + FRAME_PREFIX, &packet.frame.offload,
                      packet.frame.offload.gso_type ? (uint16_t)packet.payload : 0);
@@ -229,7 +229,7 @@ static void a_stream_with_headers_may_be_cut_anywhere(void **state)
     size_t len = 0;
 
     (void)state;
-    framing_put_len(stream, 25);
+    frame_put_len(stream, 25);
     len += FRAME_PREFIX + 25;
     for (int i = 0; i < 3; i++) {
         make_packet(i == 1 ? &tcp4 : &small, i == 1 ? 1400 : 0, 5, true);
@@ -335,7 +335,7 @@ static void nonsense_from(bool is_datagram)
 
     memset(record, 0, sizeof record);
     for (uint32_t len = 0; len < VNET_HEADER + FRAME_LEN_MIN; len++) {
-        framing_put_len(record, len);
+        frame_put_len(record, len);
         put_record(&sender, record, FRAME_PREFIX + len);
     }
     for (uint32_t i = 0; i < n; i++) {
@@ -616,7 +616,7 @@ static void what_a_link_reads_is_its_share_from_the_first_on(void **state)
 
     (void)state;
     for (size_t at = 0; at < sizeof many; at += FRAME_PREFIX + 1000) {
-        framing_put_len(many + at, 1000);
+        frame_put_len(many + at, 1000);
         frame_make(many + at + FRAME_PREFIX, 1000, 5, 5, 1);
     }
     for (int k = 0; k < 2; k++) {

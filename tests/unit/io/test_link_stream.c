@@ -62,7 +62,7 @@ static void f01_an_impossible_length_closes_that_client_only(void **state)
         uint8_t prefix[FRAME_PREFIX];
 
         introduce(&f, a, b);
-        framing_put_len(prefix, lens[i]);
+        frame_put_len(prefix, lens[i]);
         stream_put(&f, a, prefix, sizeof prefix);
         assert_true(fixture_until_closed(&f, 0, i));
         assert_int_equal(fixture_drops(&f, 0, DROP_bad_length), i + 1);
@@ -85,7 +85,7 @@ static void f02_runts_are_skipped_and_the_next_frame_passes(void **state)
     b = fixture_stream(&f, 1);
     introduce(&f, a, b);
     for (uint32_t len = 0; len < FRAME_LEN_MIN; len++) {
-        framing_put_len(record, len);
+        frame_put_len(record, len);
         stream_put(&f, a, record, FRAME_PREFIX + len);
     }
     stream_send_frame(&f, a, 100, 2, 1, 9);
@@ -130,7 +130,7 @@ static void f05_a_frame_that_comes_byte_by_byte_is_intact(void **state)
     a = fixture_stream(&f, 0);
     b = fixture_stream(&f, 1);
     introduce(&f, a, b);
-    framing_put_len(record, 1514);
+    frame_put_len(record, 1514);
     frame_make(record + FRAME_PREFIX, 1514, 2, 1, 77);
     for (size_t i = 0; i < sizeof record; i++) {
         assert_int_equal(send(a, record + i, 1, 0), 1);
@@ -153,7 +153,7 @@ static void a_long_frame_in_pieces_is_intact(void **state)
     a = fixture_stream(&f, 0);
     b = fixture_stream(&f, 1);
     introduce(&f, a, b);
-    framing_put_len(record, 65000);
+    frame_put_len(record, 65000);
     frame_make(record + FRAME_PREFIX, 65000, 2, 1, 5);
     for (size_t at = 0; at < sizeof record; at += 5000) {
         stream_put(&f, a, record + at, sizeof record - at < 5000 ? sizeof record - at : 5000);
@@ -215,7 +215,7 @@ static void a_client_that_leaves_in_a_frame_is_counted_as_cut_short(void **state
     (void)state;
     fixture_open(&f, NULL);
     a = fixture_stream(&f, 0);
-    framing_put_len(record, 500);
+    frame_put_len(record, 500);
     stream_put(&f, a, record, sizeof record);
     fixture_run_ms(&f, 3);
     fixture_hang_up(&f, a);
@@ -279,7 +279,7 @@ static void q05_short_writes_never_interleave(void **state)
         long len = stream_receive(&f, b, frame, sizeof frame);
 
         assert_true(len == 1514 || len == 1000);
-        seq = framing_get_len(frame + 14);
+        seq = frame_get_len(frame + 14);
         assert_true(frame_is(frame, (size_t)len, 2, 1, seq));
         assert_true(seq == 0 || seq > last);
         last = seq ? seq : last;
@@ -331,7 +331,7 @@ static void flood_send(struct flood *flood)
         ssize_t n;
 
         if (flood->at == 0) {
-            framing_put_len(flood->record, 1514);
+            frame_put_len(flood->record, 1514);
             frame_make(flood->record + FRAME_PREFIX, FLOOD_CHECKED, 2, 1, flood->sent);
         }
         n = send(flood->from, flood->record + flood->at, sizeof flood->record - flood->at, MSG_DONTWAIT);
@@ -355,7 +355,7 @@ static void flood_receive(struct flood *flood)
         return;
     flood->n_in += (size_t)n;
     for (; flood->n_in - done >= sizeof flood->record; done += sizeof flood->record) {
-        assert_int_equal(framing_get_len(flood->in + done), 1514);
+        assert_int_equal(frame_get_len(flood->in + done), 1514);
         assert_true(frame_is(flood->in + done + FRAME_PREFIX, FLOOD_CHECKED, 2, 1, flood->got));
         flood->got++;
     }
@@ -439,7 +439,7 @@ static void d07_descriptors_on_a_data_stream_are_closed(void **state)
     for (int i = 0; i < 1000; i++) {
         uint8_t record[FRAME_PREFIX + 60];
 
-        framing_put_len(record, 60);
+        frame_put_len(record, 60);
         frame_make(record + FRAME_PREFIX, 60, -1, 1, (uint32_t)i);
         assert_int_equal(socket_send_fd(a, record, sizeof record, a), (long)sizeof record);
         fixture_turn(&f);
@@ -468,7 +468,7 @@ static void frames_in_segments_arrive_whole(void **state)
     fixture_open(&f, NULL);
     clients[0] = fixture_stream(&f, 0);
     clients[1] = fixture_datagram(&f, 1);
-    framing_put_len(record, 1514);
+    frame_put_len(record, 1514);
     frame_make(record + FRAME_PREFIX, 1514, 1, 2, 42);
     rest[0] = (struct frame_segment){record + FRAME_PREFIX + 64, 700};
     rest[1] = (struct frame_segment){record + FRAME_PREFIX + 764, 750};
@@ -573,7 +573,7 @@ static void nothing_is_a_record_behind_an_impossible_length(void **state)
     a = fixture_stream(&f, 0);
     b = fixture_stream(&f, 1);
     introduce(&f, a, b);
-    framing_put_len(bytes, FRAME_LEN_MAX + 1);
+    frame_put_len(bytes, FRAME_LEN_MAX + 1);
     stream_put(&f, a, bytes, sizeof bytes);
     stream_send_frame(&f, a, 60, 2, 1, 1);
     assert_int_equal(f.ports[0].counters.frames_in, 1);

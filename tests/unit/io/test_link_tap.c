@@ -308,7 +308,7 @@ static void what_clients_leave_to_others_reaches_the_host_in_one_piece(void **st
         uint32_t header_len = seed % 2 ? VNET_HEADER : 0;
 
         make_packet(shapes[seed % 3], seed);
-        framing_put_len(record, header_len + packet.frame.len);
+        frame_put_len(record, header_len + packet.frame.len);
         put_header(record + FRAME_PREFIX);
         memcpy(record + FRAME_PREFIX + header_len, packet.frame.head, packet.frame.len);
         stream_put(&fixture, clients[seed % 2], record, FRAME_PREFIX + header_len + packet.frame.len);

@@ -81,7 +81,7 @@ static struct frame random_frame(uint8_t *record, struct frame_segment rest[2])
     uint32_t len = FRAME_LEN_MIN + (uint32_t)rand() % (rand() % 8 == 0 ? 20000 : 2000);
     struct frame frame = {.head = record + FRAME_PREFIX, .len = len, .head_len = len};
 
-    framing_put_len(record, len);
+    frame_put_len(record, len);
     for (uint32_t i = 0; i < len; i++)
         record[FRAME_PREFIX + i] = (uint8_t)rand();
     if (len > 200 && rand() % 2) {

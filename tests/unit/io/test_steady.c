@@ -82,7 +82,7 @@ static void make_long_packet(void)
     const struct packets_shape shape = {.version = 4, .protocol = PACKETS_TCP, .payload_len = 65535 - 40};
 
     packets_make(&long_packet, &shape, 7);
-    framing_put_len(long_packet.room, long_packet.frame.len);
+    frame_put_len(long_packet.room, long_packet.frame.len);
 }
 
 /* From a client that offloads to one that does not (45 segments), to one that takes a virtio-net header, and
@@ -138,7 +138,7 @@ static void a_source_waits_at_most_a_tenth_of_the_time(void **state)
     stream_send_frame(&f, b, 60, -1, 2, 0);
     assert_int_equal(stream_receive(&f, a, sink, sizeof sink), 60);
     link = f.ports[0].link;
-    framing_put_len(record, 1000);
+    frame_put_len(record, 1000);
     frame_make(record + FRAME_PREFIX, 1000, 2, 1, 1);
     start = last_us = uv_hrtime() / 1000;
     while (uv_hrtime() / 1000 - start < 600 * 1000) {
@@ -217,7 +217,7 @@ static void a_stalled_port_that_reads_again_is_found_by_the_next_frame(void **st
     link = full_but_read_a_little(&f);
     queued = f.ports[1].queued;
     link->asked_at_us = 0; /* the last try is long ago */
-    framing_put_len(record, 60);
+    frame_put_len(record, 60);
     f.ports[1].counters.frames_in++; /* it came from nowhere */
     f.ports[1].ops->send(&f.ports[1], frames, 1);
     assert_true(f.ports[1].queued < queued);
@@ -303,7 +303,7 @@ static void r10_r11_clients_killed_at_any_byte_leave_nothing(void **state)
             static uint8_t bytes[8 * (FRAME_PREFIX + 1514)];
 
             for (int k = 0; k < 8; k++) {
-                framing_put_len(bytes + k * (FRAME_PREFIX + 1514), 1514);
+                frame_put_len(bytes + k * (FRAME_PREFIX + 1514), 1514);
                 frame_make(bytes + k * (FRAME_PREFIX + 1514) + FRAME_PREFIX, 1514, -1, 1, (uint32_t)k);
             }
             (void)send(a, bytes, (size_t)rand() % sizeof bytes + 1, 0);

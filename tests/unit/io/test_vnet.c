@@ -50,7 +50,7 @@ static void put_record(size_t i, enum port_offload kind, const struct packets_sh
     packets_describe(&packet, gso_size);
     packet.frame.offload.header_len = gso_size > 0 ? (uint16_t)packet.payload : 0;
     uint32_t len = header_len + packet.frame.len;
-    framing_put_len(records[i], len);
+    frame_put_len(records[i], len);
     if (header_len > 0)
         write_header(head, &packet.frame.offload);
     memcpy(head + header_len, packet.frame.head, packet.frame.len);
@@ -87,12 +87,12 @@ static void a_header_says_the_same_when_it_comes_in_and_goes_out(void **state)
 
     const struct frame *out[6];
     for (size_t i = 0; i < 6; i++) {
-        uint32_t len = framing_get_len(before[i]) - VNET_HEADER;
+        uint32_t len = frame_get_len(before[i]) - VNET_HEADER;
         out[i] = &frames[i];
         assert_int_equal(frames[i].len, len);
         assert_int_equal(frames[i].head_len, len);
         assert_ptr_equal(frames[i].head, records[i] + FRAME_PREFIX + VNET_HEADER);
-        assert_int_equal(framing_get_len(frames[i].head - FRAME_PREFIX), len); /* frame.h */
+        assert_int_equal(frame_get_len(frames[i].head - FRAME_PREFIX), len); /* frame.h */
         assert_int_equal(frames[i].offload.gso_size, cases[i].gso_size);
     }
     const struct frame *const *wrapped = vnet_wrap(&room, out, 6);
@@ -101,8 +101,8 @@ static void a_header_says_the_same_when_it_comes_in_and_goes_out(void **state)
         uint32_t len = packets_flatten(wrapped[i], flat);
 
         assert_int_equal(len, wrapped[i]->len);
-        assert_int_equal(framing_get_len(wrapped[i]->head - FRAME_PREFIX), len);
-        assert_int_equal(len, framing_get_len(before[i]));
+        assert_int_equal(frame_get_len(wrapped[i]->head - FRAME_PREFIX), len);
+        assert_int_equal(len, frame_get_len(before[i]));
         assert_memory_equal(flat, before[i] + FRAME_PREFIX, len);
     }
 }
@@ -222,7 +222,7 @@ static void a_descriptor_is_the_same_at_the_second_try(void **state)
         frames[0] = offered;
         assert_int_equal(unwrap(OFFLOAD_VIRTIO, 1, &refused), 1);
         assert_memory_equal(&once, &frames[0], sizeof once);
-        assert_int_equal(framing_get_len(records[0]), offered.len);
+        assert_int_equal(frame_get_len(records[0]), offered.len);
     }
 }
 
