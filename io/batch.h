@@ -17,6 +17,8 @@
 #include <sys/un.h>
 
 #include "io/io.h"
+#include "io/piece.h"
+#include "switch/frame.h"
 
 /* A received datagram. */
 struct batch_slot {
@@ -26,8 +28,12 @@ struct batch_slot {
     struct sockaddr_un from;
 };
 
-/* The kernel copies about a tenth faster to where a cache line begins. */
-enum { BATCH_ALIGN = 64, BATCH_CALLS = 16 * 1024 };
+/* BATCH_ALIGN: the kernel copies about a tenth faster to where a cache line begins. */
+enum {
+    BATCH_ALIGN = 64,
+    BATCH_PIECES = 2 + FRAME_REST_MAX, /* a header of the link's, head and rest */
+    BATCH_CALLS = 20 * 1024,
+};
 
 struct batch {
     struct batch_slot slots[IO_DGRAM_SLOTS];
@@ -45,16 +51,22 @@ void batch_deinit(struct batch *batch);
  * (>= 1), or a negative errno. */
 int batch_receive(struct batch *batch, int fd, unsigned max, bool wants_sources);
 
-struct batch_message {
-    struct iovec *iov;
-    const struct sockaddr_un *to; /* NULL: the socket is connected */
-    unsigned n_iov;
-    socklen_t to_len;
-};
+/* Sends up to IO_DGRAM_SLOTS frames in order, a datagram each; of a frame only 'head' and 'rest' are looked
+ * at. 'to' NULL: the socket is connected. Returns how many went out (>= 1), or the negative errno of the
+ * first; the error of a later one shows when it is sent again. One of more than BATCH_PIECES pieces is
+ * -EMSGSIZE. */
+int batch_send(struct batch *batch, int fd, const struct frame *const *frames, unsigned n,
+               const struct sockaddr_un *to, socklen_t to_len);
 
-/* Sends up to IO_DGRAM_SLOTS datagrams in order. Returns how many went out (>= 1), or the negative errno of
- * the first; the error of a later one shows when it is sent again. */
-int batch_send(int fd, const struct batch_message *messages, unsigned n);
+/* For the files of the systems: lays out one frame of at most BATCH_PIECES pieces. Returns how many it has.
+ */
+static inline unsigned batch_lay_out(const struct frame *frame, struct iovec *iov)
+{
+    iov[0] = piece_of(frame->head, frame->head_len);
+    for (uint32_t k = 0; k < frame->n_rest; k++)
+        iov[1 + k] = piece_of(frame->rest[k].base, frame->rest[k].len);
+    return 1 + frame->n_rest;
+}
 
 /* True if a connected datagram socket that had no room (EAGAIN) shows as writable when its peer has read. On
  * macOS 12 it always does, on 13 and 14 nobody is woken: there it is asked again after a while. */

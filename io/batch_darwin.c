@@ -131,25 +131,29 @@ int batch_receive(struct batch *batch, int fd, unsigned max, bool wants_sources)
     return n > 0 ? (int)n : -EAGAIN;
 }
 
-int batch_send(int fd, const struct batch_message *messages, unsigned n)
+int batch_send(struct batch *batch, int fd, const struct frame *const *frames, unsigned n,
+               const struct sockaddr_un *to, socklen_t to_len)
 {
     struct msghdr_x headers[IO_DGRAM_SLOTS];
+    struct iovec pieces[IO_DGRAM_SLOTS][BATCH_PIECES];
+    unsigned i;
     ssize_t sent;
 
+    (void)batch;
     find_once();
     if (!calls.send || n < 2)
-        return batch_posix_send(fd, messages, n);
-    if (n > IO_DGRAM_SLOTS)
-        n = IO_DGRAM_SLOTS;
-    for (unsigned i = 0; i < n; i++)
-        headers[i] = (struct msghdr_x){.msg_name = piece_base(messages[i].to),
-                                       .msg_namelen = messages[i].to ? messages[i].to_len : 0,
-                                       .msg_iov = messages[i].iov,
-                                       .msg_iovlen = (int)messages[i].n_iov};
-    sent = calls.send(fd, headers, n, MSG_DONTWAIT);
+        return batch_posix_send(fd, frames, n, to, to_len);
+    for (i = 0; i < n && i < IO_DGRAM_SLOTS && frames[i]->n_rest < BATCH_PIECES; i++)
+        headers[i] = (struct msghdr_x){.msg_name = piece_base(to),
+                                       .msg_namelen = to_len,
+                                       .msg_iov = pieces[i],
+                                       .msg_iovlen = (int)batch_lay_out(frames[i], pieces[i])};
+    if (i == 0)
+        return -EMSGSIZE;
+    sent = calls.send(fd, headers, i, MSG_DONTWAIT);
     if (sent < 0 && is_not_offered(errno)) {
         calls.send = NULL;
-        return batch_posix_send(fd, messages, n);
+        return batch_posix_send(fd, frames, n, to, to_len);
     }
     if (sent < 0)
         return -errno;

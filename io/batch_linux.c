@@ -11,7 +11,8 @@
 struct calls {
     bool is_ready;
     struct iovec parts[IO_DGRAM_SLOTS];
-    struct mmsghdr plain[IO_DGRAM_SLOTS], sourced[IO_DGRAM_SLOTS];
+    struct mmsghdr plain[IO_DGRAM_SLOTS], sourced[IO_DGRAM_SLOTS], sent[IO_DGRAM_SLOTS];
+    struct iovec pieces[IO_DGRAM_SLOTS][BATCH_PIECES]; /* of those sent */
 };
 
 _Static_assert(sizeof(struct calls) <= BATCH_CALLS, "room for what the calls are told");
@@ -24,6 +25,7 @@ static struct calls *calls_of(struct batch *batch)
         struct batch_slot *slot = &batch->slots[i];
 
         calls->parts[i] = (struct iovec){.iov_base = slot->bytes, .iov_len = FRAME_LEN_MAX + 1};
+        calls->sent[i].msg_hdr = (struct msghdr){.msg_iov = calls->pieces[i]};
         calls->plain[i].msg_hdr = (struct msghdr){.msg_iov = &calls->parts[i], .msg_iovlen = 1};
         calls->sourced[i].msg_hdr = (struct msghdr){.msg_name = &slot->from,
                                                     .msg_namelen = sizeof slot->from,
@@ -56,19 +58,23 @@ int batch_receive(struct batch *batch, int fd, unsigned max, bool wants_sources)
     return n;
 }
 
-int batch_send(int fd, const struct batch_message *messages, unsigned n)
+int batch_send(struct batch *batch, int fd, const struct frame *const *frames, unsigned n,
+               const struct sockaddr_un *to, socklen_t to_len)
 {
-    struct mmsghdr headers[IO_DGRAM_SLOTS];
+    struct calls *calls = calls_of(batch);
+    unsigned i;
     int sent;
 
-    if (n > IO_DGRAM_SLOTS)
-        n = IO_DGRAM_SLOTS;
-    for (unsigned i = 0; i < n; i++)
-        headers[i].msg_hdr = (struct msghdr){.msg_name = piece_base(messages[i].to),
-                                             .msg_namelen = messages[i].to ? messages[i].to_len : 0,
-                                             .msg_iov = messages[i].iov,
-                                             .msg_iovlen = messages[i].n_iov};
-    sent = sendmmsg(fd, headers, n, MSG_DONTWAIT | MSG_NOSIGNAL);
+    for (i = 0; i < n && i < IO_DGRAM_SLOTS && frames[i]->n_rest < BATCH_PIECES; i++) {
+        struct msghdr *header = &calls->sent[i].msg_hdr;
+
+        header->msg_name = piece_base(to);
+        header->msg_namelen = to_len;
+        header->msg_iovlen = batch_lay_out(frames[i], calls->pieces[i]);
+    }
+    if (i == 0)
+        return -EMSGSIZE;
+    sent = sendmmsg(fd, calls->sent, i, MSG_DONTWAIT | MSG_NOSIGNAL);
     return sent < 0 ? -errno : sent;
 }
 

@@ -66,18 +66,22 @@ int batch_posix_receive(struct batch *batch, int fd, unsigned max, bool wants_so
     return n;
 }
 
-int batch_posix_send(int fd, const struct batch_message *messages, unsigned n)
+int batch_posix_send(int fd, const struct frame *const *frames, unsigned n, const struct sockaddr_un *to,
+                     socklen_t to_len)
 {
-    for (unsigned i = 0; i < n && i < IO_DGRAM_SLOTS; i++) {
-        struct msghdr message = {.msg_name = piece_base(messages[i].to),
-                                 .msg_namelen = messages[i].to ? messages[i].to_len : 0,
-                                 .msg_iov = messages[i].iov};
+    unsigned i;
 
-        message.msg_iovlen += messages[i].n_iov;
+    for (i = 0; i < n && i < IO_DGRAM_SLOTS; i++) {
+        struct iovec pieces[BATCH_PIECES];
+        struct msghdr message = {.msg_name = piece_base(to), .msg_namelen = to_len, .msg_iov = pieces};
+
+        if (frames[i]->n_rest >= BATCH_PIECES)
+            return i > 0 ? (int)i : -EMSGSIZE;
+        message.msg_iovlen += batch_lay_out(frames[i], pieces); /* its type differs between systems */
         if (sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
             return i > 0 ? (int)i : -errno;
     }
-    return (int)(n < IO_DGRAM_SLOTS ? n : IO_DGRAM_SLOTS);
+    return (int)i;
 }
 
 ssize_t batch_posix_read(int fd, uint8_t *bytes, size_t len)

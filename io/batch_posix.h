@@ -24,7 +24,8 @@ void batch_close_descriptors(struct msghdr *message);
 socklen_t batch_from_len(socklen_t told);
 
 int batch_posix_receive(struct batch *batch, int fd, unsigned max, bool wants_sources);
-int batch_posix_send(int fd, const struct batch_message *messages, unsigned n);
+int batch_posix_send(int fd, const struct frame *const *frames, unsigned n, const struct sockaddr_un *to,
+                     socklen_t to_len);
 ssize_t batch_posix_read(int fd, uint8_t *bytes, size_t len);
 
 #endif

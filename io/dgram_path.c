@@ -93,12 +93,11 @@ static bool is_refusing(struct link *link)
 {
     uint8_t wire[VNET_HEADER + DGRAM_QUESTION_LEN] = {[10] = 1}; /* one buffer */
     size_t skipped = VNET_HEADER - link->header_len;
-    struct iovec iov = piece_of(wire + skipped, sizeof wire - skipped);
-    struct batch_message message = {.iov = &iov, .n_iov = 1};
+    const struct frame question = {.head = wire + skipped, .head_len = (uint32_t)(sizeof wire - skipped)};
     int r;
 
     dgram_address_make_question(wire + VNET_HEADER);
-    r = batch_send(link->fd, &message, 1);
+    r = batch_send(&link->io->batch, link->fd, &(const struct frame *){&question}, 1, NULL, 0);
     return r == -ECONNREFUSED || r == -ENOTCONN || r == -ECONNRESET;
 }
 

@@ -14,12 +14,10 @@
 
 #include "io/framing.h"
 #include "io/link_internal.h"
-#include "io/piece.h"
 #include "io/socket.h"
 
 enum {
     DATAGRAM_GREETING_LEN = 4,
-    DATAGRAM_IOV = 8 * IO_DGRAM_SLOTS, /* pieces of one batch */
     /* A wake-up for nothing is rare (somebody else has read from the same description); so many in a row are
      * a socket that will always look readable. */
     DATAGRAM_IDLE_READS = 64,
@@ -151,34 +149,14 @@ static enum refusal refused(struct link *link, int error)
     }
 }
 
-/* Lays out one datagram per frame. Returns how many fit: 0 if the first has more pieces than fit at all. */
-static unsigned lay_out(const struct link *link, const struct frame *const *frames, size_t n,
-                        struct batch_message messages[IO_DGRAM_SLOTS], struct iovec iov[DATAGRAM_IOV])
-{
-    unsigned used = 0, i;
-
-    for (i = 0; i < n && i < IO_DGRAM_SLOTS && used + 1 + frames[i]->n_rest <= DATAGRAM_IOV; i++) {
-        const struct frame *frame = frames[i];
-
-        messages[i] = (struct batch_message){
-            .iov = iov + used, .n_iov = 1 + frame->n_rest, .to = link->to, .to_len = link->to_len};
-        iov[used++] = piece_of(frame->head, frame->head_len);
-        for (uint32_t k = 0; k < frame->n_rest; k++)
-            iov[used++] = piece_of(frame->rest[k].base, frame->rest[k].len);
-    }
-    return i;
-}
-
 /* Sends past the empty queue. Returns how many frames are done with. */
 static size_t send_frames(struct link *link, const struct frame *const *frames, size_t n)
 {
     size_t done = 0;
 
     while (done < n) {
-        struct batch_message messages[IO_DGRAM_SLOTS];
-        struct iovec iov[DATAGRAM_IOV];
-        unsigned n_messages = lay_out(link, frames + done, n - done, messages, iov);
-        int sent = n_messages > 0 ? batch_send(link->fd, messages, n_messages) : -EMSGSIZE;
+        const unsigned most = n - done < IO_DGRAM_SLOTS ? (unsigned)(n - done) : IO_DGRAM_SLOTS;
+        int sent = batch_send(&link->io->batch, link->fd, frames + done, most, link->to, link->to_len);
 
         if (sent > 0) {
             size_t bytes = 0;
@@ -212,21 +190,34 @@ void datagram_send(struct port *port, const struct frame *const *frames, size_t 
     link_keep(link, frames + done, n - done);
 }
 
-static unsigned lay_out_queue(const struct link *link, struct batch_message messages[IO_DGRAM_SLOTS],
-                              struct iovec iov[2 * IO_DGRAM_SLOTS])
+/* The first frames of the queue, as they lie there: in two pieces where they wrap. */
+struct queue_view {
+    struct frame frames[IO_DGRAM_SLOTS];
+    struct frame_segment rests[IO_DGRAM_SLOTS];
+    const struct frame *at[IO_DGRAM_SLOTS];
+};
+
+static unsigned view_queue(const struct queue *queue, struct queue_view *view)
 {
     uint32_t position = 0, len;
-    size_t n;
+    unsigned n;
 
     for (n = 0; n < IO_DGRAM_SLOTS; n++) {
-        unsigned n_iov = queue_next(&link->resume->out, &position, iov + 2 * n, &len);
+        struct iovec iov[2];
+        const unsigned n_iov = queue_next(queue, &position, iov, &len);
 
         if (n_iov == 0)
             break;
-        messages[n] = (struct batch_message){
-            .iov = iov + 2 * n, .n_iov = n_iov, .to = link->to, .to_len = link->to_len};
+        view->frames[n] = (struct frame){.head = iov[0].iov_base,
+                                         .head_len = (uint32_t)iov[0].iov_len,
+                                         .len = len,
+                                         .rest = &view->rests[n],
+                                         .n_rest = n_iov - 1};
+        if (n_iov == 2)
+            view->rests[n] = (struct frame_segment){iov[1].iov_base, (uint32_t)iov[1].iov_len};
+        view->at[n] = &view->frames[n];
     }
-    return (unsigned)n;
+    return n;
 }
 
 void datagram_flush(struct link *link)
@@ -234,10 +225,9 @@ void datagram_flush(struct link *link)
     struct queue *queue = &link->resume->out;
 
     while (!queue_is_empty(queue)) {
-        struct batch_message messages[IO_DGRAM_SLOTS];
-        struct iovec iov[2 * IO_DGRAM_SLOTS];
-        unsigned n_messages = lay_out_queue(link, messages, iov);
-        int sent = batch_send(link->fd, messages, n_messages);
+        struct queue_view view;
+        const unsigned n = view_queue(queue, &view);
+        int sent = batch_send(&link->io->batch, link->fd, view.at, n, link->to, link->to_len);
 
         for (int i = 0; i < sent; i++)
             link_sent(link, 1, queue_pop(queue));

@@ -24,8 +24,8 @@ enum { PLENTY = 65536, N = 5 };
 
 struct scene {
     struct batch batch;
-    struct batch_message messages[N];
-    struct iovec iov[N];
+    struct frame frames[N];
+    const struct frame *at[N];
     uint8_t bytes[N][FRAME_LEN_MAX + 100];
     int pair[2];
 };
@@ -51,8 +51,8 @@ static int set_up(void **state)
     socket_set_buffers(scene.pair[0], IO_SOCKET_BUFFER);
     for (unsigned i = 0; i < N; i++) {
         memset(scene.bytes[i], (int)i + 1, sizeof scene.bytes[i]);
-        scene.iov[i] = (struct iovec){scene.bytes[i], 20 + i};
-        scene.messages[i] = (struct batch_message){.iov = &scene.iov[i], .n_iov = 1};
+        scene.frames[i] = (struct frame){.head = scene.bytes[i], .head_len = 20 + i};
+        scene.at[i] = &scene.frames[i];
     }
     return 0;
 }
@@ -69,7 +69,7 @@ static int tear_down(void **state)
 
 static int send_from(unsigned first, unsigned n)
 {
-    return batch_send(scene.pair[0], scene.messages + first, n);
+    return batch_send(&scene.batch, scene.pair[0], scene.at + first, n, NULL, 0);
 }
 
 static int receive(void)
@@ -82,8 +82,9 @@ static void assert_received(unsigned first, unsigned n)
 {
     assert_int_equal(receive(), n);
     for (unsigned i = 0; i < n; i++) {
-        assert_int_equal(scene.batch.slots[i].len, scene.iov[first + i].iov_len);
-        assert_memory_equal(scene.batch.slots[i].bytes, scene.bytes[first + i], scene.iov[first + i].iov_len);
+        assert_int_equal(scene.batch.slots[i].len, scene.frames[first + i].head_len);
+        assert_memory_equal(scene.batch.slots[i].bytes, scene.bytes[first + i],
+                            scene.frames[first + i].head_len);
     }
 }
 
@@ -116,13 +117,13 @@ static void a_datagram_that_is_too_long_is_refused_alone(void **state)
 {
     (void)state;
     darwin_double.len_max = 1000;
-    scene.iov[2].iov_len = 1001;
+    scene.frames[2].head_len = 1001;
     assert_int_equal(send_from(0, N), 2);
     assert_int_equal(send_from(2, N - 2), -EMSGSIZE);
     assert_int_equal(send_from(3, N - 3), N - 3);
     assert_int_equal(receive(), N - 1);
-    assert_int_equal(scene.batch.slots[1].len, scene.iov[1].iov_len);
-    assert_int_equal(scene.batch.slots[2].len, scene.iov[3].iov_len);
+    assert_int_equal(scene.batch.slots[1].len, scene.frames[1].head_len);
+    assert_int_equal(scene.batch.slots[2].len, scene.frames[3].head_len);
 }
 
 static void a_peer_that_leaves_in_the_middle_is_told(void **state)
@@ -140,8 +141,8 @@ static void a_peer_that_leaves_in_the_middle_is_told(void **state)
 static void a_datagram_that_was_cut_says_too_long(void **state)
 {
     (void)state;
-    scene.iov[0].iov_len = FRAME_LEN_MAX;
-    scene.iov[1].iov_len = FRAME_LEN_MAX + 100;
+    scene.frames[0].head_len = FRAME_LEN_MAX;
+    scene.frames[1].head_len = FRAME_LEN_MAX + 100;
     assert_int_equal(send_from(0, 2), 2);
     assert_int_equal(receive(), 2);
     assert_int_equal(scene.batch.slots[0].len, FRAME_LEN_MAX);
@@ -206,14 +207,10 @@ static void sources_are_told_and_never_longer_than_their_room(void **state)
     assert_int_equal(bind(to_fd, (struct sockaddr *)&to, sizeof to.sun_family), 0); /* a name of its own */
     len = sizeof to;
     assert_int_equal(getsockname(to_fd, (struct sockaddr *)&to, &len), 0);
-    for (unsigned i = 0; i < 2; i++) {
-        scene.messages[i].to = &to;
-        scene.messages[i].to_len = len;
-    }
-    assert_int_equal(batch_send(from_fd, scene.messages, 2), 2);
+    assert_int_equal(batch_send(&scene.batch, from_fd, scene.at, 2, &to, len), 2);
     assert_int_equal(batch_receive(&scene.batch, to_fd, IO_DGRAM_SLOTS, true), 2);
     assert_int_equal(scene.batch.slots[0].from_len, 0);
-    assert_int_equal(batch_send(to_fd, scene.messages, 2), 2); /* to itself: a short name */
+    assert_int_equal(batch_send(&scene.batch, to_fd, scene.at, 2, &to, len), 2); /* to itself: a short name */
     assert_int_equal(batch_receive(&scene.batch, to_fd, IO_DGRAM_SLOTS, true), 2);
     assert_int_equal(scene.batch.slots[1].from_len, len);
     assert_memory_equal(&scene.batch.slots[1].from, &to, len);

@@ -19,8 +19,8 @@
 static void batches_keep_order_and_lengths(void **state)
 {
     struct batch batch;
-    struct batch_message messages[3];
-    struct iovec iov[3];
+    struct frame frames[3];
+    const struct frame *at[3];
     uint8_t bytes[3][100];
     int pair[2];
 
@@ -29,18 +29,18 @@ static void batches_keep_order_and_lengths(void **state)
     socketpair(AF_UNIX, SOCK_DGRAM, 0, pair);
     for (unsigned i = 0; i < 3; i++) {
         memset(bytes[i], (int)i + 1, sizeof bytes[i]);
-        iov[i] = (struct iovec){bytes[i], 20 + i};
-        messages[i] = (struct batch_message){.iov = &iov[i], .n_iov = 1};
+        frames[i] = (struct frame){.head = bytes[i], .head_len = 20 + i};
+        at[i] = &frames[i];
     }
     assert_int_equal(batch_posix_receive(&batch, pair[1], IO_DGRAM_SLOTS, true), -EAGAIN);
-    assert_int_equal(batch_posix_send(pair[0], messages, 3), 3);
+    assert_int_equal(batch_posix_send(pair[0], at, 3, NULL, 0), 3);
     assert_int_equal(batch_posix_receive(&batch, pair[1], IO_DGRAM_SLOTS, true), 3);
     for (unsigned i = 0; i < 3; i++) {
         assert_int_equal(batch.slots[i].len, 20 + i);
         assert_memory_equal(batch.slots[i].bytes, bytes[i], 20 + i);
     }
     close(pair[1]);
-    assert_int_equal(batch_posix_send(pair[0], messages, 3), -ECONNREFUSED);
+    assert_int_equal(batch_posix_send(pair[0], at, 3, NULL, 0), -ECONNREFUSED);
     close(pair[0]);
     batch_deinit(&batch);
 }
