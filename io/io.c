@@ -171,7 +171,34 @@ static void on_turn(uv_prepare_t *handle)
 
     if (io->settings.busy_poll_us > 0)
         stay_busy(io);
+    io->turn_no += io->is_turn_ready;
     io->is_turn_ready = false;
+}
+
+bool io_goes_later(struct link *link)
+{
+    struct io *io = link->io;
+    const bool was_ready = link->ready_turn + 1 == io->turn_no;
+
+    link->ready_turn = io->turn_no;
+    if (was_ready && list_is_empty(&link->of_later))
+        list_append(&io->later, &link->of_later);
+    return was_ready;
+}
+
+/* Behind everything that this turn had to read or to write at once. */
+static void on_after(uv_check_t *handle)
+{
+    struct io *io = handle->data;
+
+    while (!list_is_empty(&io->later)) {
+        struct link *link = LIST_OWNER(io->later.next, struct link, of_later);
+
+        list_remove(&link->of_later);
+        /* Another's frames may have ended it, or its socket. */
+        if ((link->events & UV_READABLE) && (link->state == LINK_SERVING || link->state == LINK_IDLE))
+            link->class->on_readable(link);
+    }
 }
 
 /* Counted by the millisecond and not by the turn: a link that has one frame now and then is seldom ready in
@@ -264,6 +291,7 @@ int io_create(struct io **ret_io, uv_loop_t *loop, struct lan *lan, const struct
     io->loop = loop;
     io->lan = lan;
     take_settings(io, settings);
+    io->turn_no = 2; /* nobody was ready in the one before */
     io->stream_bytes = aligned_alloc(BATCH_ALIGN, in_lines(STREAM_COPY_MAX + io_read_room(&io->settings)));
     if (!io->stream_bytes || batch_init(&io->batch) < 0) {
         free(io->stream_bytes);
@@ -275,6 +303,7 @@ int io_create(struct io **ret_io, uv_loop_t *loop, struct lan *lan, const struct
     list_init(&io->waiting);
     list_init(&io->pushing);
     list_init(&io->probed);
+    list_init(&io->later);
     uv_idle_init(loop, &io->chores);
     io->chores.data = io;
     io->n_handles++;
@@ -283,6 +312,11 @@ int io_create(struct io **ret_io, uv_loop_t *loop, struct lan *lan, const struct
     io->n_handles++;
     uv_prepare_start(&io->turn, on_turn);
     uv_unref((uv_handle_t *)&io->turn); /* it alone must not keep a loop running */
+    uv_check_init(loop, &io->after);
+    io->after.data = io;
+    io->n_handles++;
+    uv_check_start(&io->after, on_after);
+    uv_unref((uv_handle_t *)&io->after);
     uv_idle_init(loop, &io->busy);
     io->busy.data = io;
     io->n_handles++;
@@ -302,6 +336,7 @@ void io_destroy(struct io *io)
     log_limit_end(&io->length_log, "frames announced too long");
     uv_close((uv_handle_t *)&io->chores, on_handle_closed);
     uv_close((uv_handle_t *)&io->turn, on_handle_closed);
+    uv_close((uv_handle_t *)&io->after, on_handle_closed);
     uv_close((uv_handle_t *)&io->busy, on_handle_closed);
     uv_close((uv_handle_t *)&io->waits, on_handle_closed);
     uv_close((uv_handle_t *)&io->keeper, on_handle_closed);

@@ -43,6 +43,7 @@ int link_init(struct link *link, struct io *io, const struct link_class *class, 
     list_init(&link->of_waiting);
     list_init(&link->of_pushing);
     list_init(&link->of_probed);
+    list_init(&link->of_later);
     list_append(&io->links, &link->of_io);
     return 0;
 }
@@ -54,6 +55,7 @@ void link_deinit(struct link *link)
     list_remove(&link->of_waiting);
     list_remove(&link->of_pushing);
     list_remove(&link->of_probed);
+    list_remove(&link->of_later);
     resume_destroy(link->resume);
 }
 
@@ -305,7 +307,8 @@ static void on_poll(uv_poll_t *poll, int status, int events)
     }
     if ((events & UV_READABLE) && (link->state == LINK_SERVING || link->state == LINK_IDLE)) {
         io_ready(link->io, &link->ready_ms);
-        link->class->on_readable(link);
+        if (!io_goes_later(link))
+            link->class->on_readable(link);
     }
 }
 

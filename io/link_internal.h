@@ -64,6 +64,7 @@ struct link {
 
     enum link_state state;
     uint64_t ready_ms;     /* when it last had something to read */
+    uint64_t ready_turn;   /* and in which turn of the loop, see io_goes_later() */
     struct resume *resume; /* carried bytes and the queue */
     bool has_big;          /* its last batch of datagrams had long ones; not its neighbours' */
     bool is_greeted;       /* something came in, so that no greeting can follow */
@@ -86,7 +87,7 @@ struct link {
     uint64_t reserve_at_ms; /* when that was worked out */
 
     /* In io's lists, or alone. */
-    struct list of_io, of_ending, of_waiting, of_pushing, of_probed;
+    struct list of_io, of_ending, of_waiting, of_pushing, of_probed, of_later;
 
     uv_poll_t poll;
     int events; /* what it polls for */
@@ -121,8 +122,11 @@ struct io {
     uint64_t ready_ms;
     unsigned n_ready, n_ready_before;
     bool is_turn_ready; /* one had, in this turn of the loop */
+    uint64_t turn_no;   /* counts turns in which one had */
+    struct list later;  /* those whose turn comes when the others of this one have been read */
     uv_prepare_t turn;
-    uv_idle_t busy; /* active while the loop must not sleep: busy_poll_us */
+    uv_check_t after; /* they have */
+    uv_idle_t busy;   /* active while the loop must not sleep: busy_poll_us */
     uint64_t busy_until_us;
 
     uv_idle_t chores;  /* active only while there is something to end or to resume */
@@ -167,6 +171,11 @@ void io_chores_soon(struct io *io);
 
 /* A link has something to read; 'link_ms' is its own ready_ms. */
 void io_ready(struct io *io, uint64_t *link_ms);
+
+/* Who has something to read in turn after turn goes behind those who have not: a transfer takes its whole
+ * share of a turn, and what is short and seldom need not wait for it. True: on_readable comes at the end of
+ * this turn. */
+bool io_goes_later(struct link *link);
 
 /* How much a link may take in this turn: its share, see settings.h. */
 size_t io_read_size(const struct io *io);

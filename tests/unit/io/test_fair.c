@@ -246,9 +246,45 @@ static void a_flood_at_a_slow_port_leaves_a_modest_source_its_frames(void **stat
     fixture_close(&s.f);
 }
 
+/* In the same turn of the loop, in which the flood's socket was readable long before. */
+static void expect_modest_first(bool is_stream)
+{
+    static struct scene s;
+    static struct flooder modest;
+    static uint8_t first[FRAME_PREFIX + JUMBO];
+    const size_t skipped = is_stream ? 0 : FRAME_PREFIX;
+
+    scene_open(&s, is_stream, 1500, SMALL);
+    flooder_init(&modest, s.flooders[1].fd, SMALL, 2, 1);
+    for (int i = 0; i < 20; i++) {
+        ssize_t n;
+
+        if (is_stream)
+            fill_stream(&s.flooders[0]);
+        else
+            fill_datagram(&s.flooders[0]);
+        uv_run(&s.f.loop, UV_RUN_NOWAIT);
+        drain(s.receivers[0], is_stream);
+        assert_true(send(modest.fd, modest.text + skipped, FRAME_PREFIX + SMALL - skipped, MSG_DONTWAIT) > 0);
+        uv_run(&s.f.loop, UV_RUN_NOWAIT);
+        n = recv(s.receivers[0], first + skipped, FRAME_PREFIX + SMALL - skipped, MSG_DONTWAIT);
+        assert_int_equal(n, FRAME_PREFIX + SMALL - skipped);
+        assert_true(frame_is(first + FRAME_PREFIX, SMALL, 2, 1, 1));
+    }
+    fixture_close(&s.f);
+}
+
+static void who_speaks_seldom_goes_before_who_floods(void **state)
+{
+    (void)state;
+    expect_modest_first(true);
+    expect_modest_first(false);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(who_speaks_seldom_goes_before_who_floods),
         cmocka_unit_test(q12_streams_share_by_bytes_whatever_their_frames),
         cmocka_unit_test(datagram_ports_share_by_frames),
         cmocka_unit_test(a_flooding_stream_delays_a_modest_one_by_one_read_at_most),
