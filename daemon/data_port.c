@@ -85,7 +85,7 @@ static int deliver(struct data_port *port, data_port_frame *on_frame, void *ctx)
     size_t at = 0;
     do {
         struct frame frames[FRAMES_PER_SPLIT];
-        framing_split(port->in + at, port->in_len - at, frames, FRAMES_PER_SPLIT, &result);
+        framing_split(port->in + at, port->in_len - at, false, frames, FRAMES_PER_SPLIT, &result);
         for (size_t i = 0; i < result.n_frames; i++)
             on_frame(ctx, frames[i].head, frames[i].len);
         port->counters.frames_in += result.n_frames;

@@ -1,32 +1,47 @@
 /* io/framing.c - see framing.h */
 #include "io/framing.h"
 
-void framing_split(uint8_t *bytes, size_t len, struct frame *frames, size_t max_frames,
+#include "switch/row.h"
+
+void framing_split(uint8_t *bytes, size_t len, bool in_rows, struct frame *rows, size_t max_frames,
                    struct framing_result *ret)
 {
     uint8_t *at = bytes;
     const uint8_t *end = bytes + len;
-    size_t n = 0;
+    size_t n_rows = 0, n_frames = 0;
+    uint32_t last_len = 0;
 
     *ret = (struct framing_result){.n_frames = 0};
-    while (n < max_frames && end - at >= FRAME_PREFIX) {
-        uint32_t frame_len = frame_get_len(at);
+    while (n_frames < max_frames && end - at >= FRAME_PREFIX) {
+        const uint32_t record_len = frame_get_len(at);
 
-        if (frame_len > FRAME_LEN_MAX) {
+        if (record_len > FRAME_LEN_MAX) {
             ret->is_bad = true;
-            ret->bad_len = frame_len;
+            ret->bad_len = record_len;
             break;
         }
-        if ((size_t)(end - at) < FRAME_PREFIX + (size_t)frame_len)
+        if ((size_t)(end - at) < FRAME_PREFIX + (size_t)record_len)
             break;
-        if (frame_len >= FRAME_LEN_MIN) {
-            frames[n++] = (struct frame){.head = at + FRAME_PREFIX, .len = frame_len, .head_len = frame_len};
-        } else {
+        if (record_len < FRAME_LEN_MIN) {
             ret->n_runts++;
-            ret->runt_bytes += frame_len;
+            ret->runt_bytes += record_len;
+            at += FRAME_PREFIX + record_len;
+            continue;
         }
-        at += FRAME_PREFIX + frame_len;
+
+        struct frame *row = &rows[n_rows++];
+
+        *row = (struct frame){.head = at + FRAME_PREFIX, .len = record_len, .head_len = record_len};
+        at += FRAME_PREFIX + record_len;
+        last_len = record_len;
+        n_frames++;
+        if (in_rows && at < end) {
+            at = row_extend(row, at, end, max_frames - n_frames, &last_len);
+            n_frames += row->n_more;
+        }
     }
-    ret->n_frames = n;
+    ret->n_rows = n_rows;
+    ret->n_frames = n_frames;
+    ret->last_len = last_len;
     ret->consumed = (size_t)(at - bytes);
 }

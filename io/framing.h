@@ -19,7 +19,9 @@
 #include "switch/frame.h"
 
 struct framing_result {
-    size_t n_frames;     /* written to 'frames' */
+    size_t n_rows;       /* written to 'rows' */
+    size_t n_frames;     /* in them */
+    uint32_t last_len;   /* of the last of these */
     size_t consumed;     /* bytes of whole records, runts included; the rest is the start of a record */
     uint64_t n_runts;    /* skipped */
     uint64_t runt_bytes; /* their bytes without prefixes */
@@ -27,9 +29,9 @@ struct framing_result {
     uint32_t bad_len;    /* what it announces */
 };
 
-/* Splits 'len' bytes, which start at a record, into at most 'max_frames' frames. Stops early at a bad length.
- */
-void framing_split(uint8_t *bytes, size_t len, struct frame *frames, size_t max_frames,
+/* Splits 'len' bytes, which start at a record, into at most 'max_frames' frames: as rows (switch/row.h), or,
+ * without 'in_rows', each by itself. Stops early at a bad length. */
+void framing_split(uint8_t *bytes, size_t len, bool in_rows, struct frame *rows, size_t max_frames,
                    struct framing_result *ret);
 
 #endif

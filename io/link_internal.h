@@ -107,6 +107,9 @@ struct io {
     uint8_t *stream_bytes; /* STREAM_COPY_MAX for a carried partial record, then io_read_room() */
     struct frame frames[LAN_BATCH_MAX];
     struct vnet_room vnet;
+    /* Of the rows that one stream has not taken whole: their frames by themselves. */
+    struct frame singles[LAN_BATCH_MAX];
+    const struct frame *single[LAN_BATCH_MAX];
     struct link *source; /* whose frames the lan is handing over; NULL: nobody's */
 
     struct list links;

@@ -16,6 +16,7 @@
 #include "io/log.h"
 #include "io/piece.h"
 #include "io/socket.h"
+#include "switch/row.h"
 
 /* Pieces of one gathered write; neighbours in a receive buffer are one piece, so this is rarely reached. The
  * systems' limit is 1024. */
@@ -27,17 +28,24 @@ enum { STREAM_LAST_READS = 16 };
 
 /* ---- in ---- */
 
-/* Keeps what cannot be taken yet. 'bytes' may be the carried bytes themselves. */
+/* Keeps what cannot be taken yet: where it is, if that is the link's own memory. */
 static void carry(struct link *link, const uint8_t *bytes, size_t len)
 {
     struct resume *resume = link->resume;
+    uint8_t *own = resume_in(resume);
+    const uintptr_t at = (uintptr_t)bytes - (uintptr_t)own;
+    const bool is_own = at < resume->in_size;
 
-    memmove(resume_in(resume), bytes, len);
+    if (!is_own)
+        memcpy(own, bytes, len);
+    resume->in_from = is_own ? (uint32_t)at : 0;
     resume->in_len = (uint32_t)len;
-    if (resume->in_len > resume->in_touched) {
-        resume->in_touched = resume->in_len;
+    if (resume->in_from + resume->in_len > resume->in_touched) {
+        resume->in_touched = resume->in_from + resume->in_len;
         io_keep(link);
     }
+    if (len == 0)
+        resume->in_from = 0;
 }
 
 static void refuse_length(struct link *link, uint32_t len)
@@ -61,10 +69,10 @@ static void take(struct link *link, uint8_t *bytes, size_t len, bool may_wait)
         struct vnet_refused refused = {.runts = 0};
         size_t n;
 
-        framing_split(bytes + done, len - done, frames, LAN_BATCH_MAX, &split);
+        framing_split(bytes + done, len - done, port->offload == OFFLOAD_OFF, frames, LAN_BATCH_MAX, &split);
         if (split.n_frames > 0)
-            link->record_len = FRAME_PREFIX + frames[split.n_frames - 1].len;
-        n = vnet_unwrap(port->offload, lan_mtu(link->io->lan), frames, split.n_frames, &refused);
+            link->record_len = FRAME_PREFIX + split.last_len;
+        n = vnet_unwrap(port->offload, lan_mtu(link->io->lan), frames, split.n_rows, &refused);
         if (n > 0 && link_receive(link, n, may_wait && link_may_wait(link)) == LAN_WAIT) {
             vnet_undo(port->offload, frames, n);
             link_want(link, link->events & ~UV_READABLE);
@@ -85,7 +93,7 @@ static void take(struct link *link, uint8_t *bytes, size_t len, bool may_wait)
 }
 
 /* Bytes to read behind 'carried' ones. Records are mostly as long as the last, so a read that ends where such
- * a record would end leaves nothing to carry: what is carried is copied. */
+ * a record would end leaves nothing to carry. */
 static size_t read_size(const struct link *link, size_t carried)
 {
     const struct io *io = link->io;
@@ -99,29 +107,41 @@ static size_t read_size(const struct link *link, size_t carried)
     return whole > carried ? whole - carried : most;
 }
 
+/* Where to read: the carried bytes lie there, and *ret_room are free behind them. All links share a buffer
+ * that the processor has at hand, for which what is carried is copied. Long records are read in two or three
+ * parts, so that this would be a third of all bytes: they are read into the link's own memory and stay where
+ * they are. */
+static uint8_t *read_place(struct link *link, size_t *ret_room)
+{
+    struct resume *resume = link->resume;
+    uint8_t *own = resume_in(resume);
+
+    if (resume->in_len <= STREAM_COPY_MAX && link->record_len <= STREAM_COPY_MAX) {
+        uint8_t *start = link->io->stream_bytes + STREAM_COPY_MAX - resume->in_len;
+
+        memcpy(start, own + resume->in_from, resume->in_len);
+        *ret_room = io_read_room(&link->io->settings);
+        return start;
+    }
+    if (resume->in_from > 0 && (resume->in_len <= STREAM_COPY_MAX ||
+                                resume->in_from + FRAME_PREFIX + FRAME_LEN_MAX > resume->in_size)) {
+        memmove(own, own + resume->in_from, resume->in_len);
+        resume->in_from = 0;
+    }
+    *ret_room = resume->in_size - resume->in_from - resume->in_len;
+    return own + resume->in_from;
+}
+
 /* One read behind what is carried. Returns what batch_read() does. */
 static ssize_t read_and_take(struct link *link, bool may_wait)
 {
-    struct resume *resume = link->resume;
-    uint8_t *end = link->io->stream_bytes + STREAM_COPY_MAX;
-    uint8_t *start = end - resume->in_len;
-    size_t carried = resume->in_len;
-    ssize_t n;
+    const size_t carried = link->resume->in_len;
+    size_t room, wanted = read_size(link, carried);
+    uint8_t *start = read_place(link, &room);
+    ssize_t n = batch_read(link->fd, start + carried, wanted < room ? wanted : room);
 
-    if (carried > STREAM_COPY_MAX) {
-        start = resume_in(resume);
-        end = start + carried;
-    } else {
-        memcpy(start, resume_in(resume), carried);
-    }
-    n = batch_read(link->fd, end, read_size(link, carried));
-    if (n > 0) {
-        if (start == resume_in(resume) && carried + (size_t)n > resume->in_touched) {
-            resume->in_touched = (uint32_t)(carried + (size_t)n);
-            io_keep(link);
-        }
+    if (n > 0)
         take(link, start, carried + (size_t)n, may_wait);
-    }
     return n;
 }
 
@@ -139,7 +159,7 @@ static void resume_taking(struct link *link, bool may_wait)
 {
     if (link->state != LINK_SERVING)
         return;
-    take(link, resume_in(link->resume), link->resume->in_len, may_wait);
+    take(link, resume_in(link->resume) + link->resume->in_from, link->resume->in_len, may_wait);
     if (link->state == LINK_SERVING && list_is_empty(&link->of_waiting))
         link_want(link, link->events | UV_READABLE);
 }
@@ -151,7 +171,7 @@ static void end_stream(struct link *link)
     if (link->port->link == link) {
         list_remove(&link->of_waiting);
         if (link->resume->in_len > 0)
-            take(link, resume_in(link->resume), link->resume->in_len, false);
+            take(link, resume_in(link->resume) + link->resume->in_from, link->resume->in_len, false);
         for (int i = 0; i < STREAM_LAST_READS && !link->is_garbled; i++)
             if (read_and_take(link, false) <= 0)
                 break;
@@ -161,57 +181,47 @@ static void end_stream(struct link *link)
 
 /* ---- out ---- */
 
-/* Lays out the first frame and those that lie behind it in the same receive buffer as one piece, prefixes
+/* What one write is to send. */
+struct stream_write {
+    struct iovec iov[STREAM_IOV];
+    unsigned n_iov;
+    size_t n_rows, n_frames, bytes;
+};
+
+/* Lays out the first row and those that lie behind it in the same receive buffer as one piece, prefixes
  * included, up to one that has more elsewhere. Returns how many. */
-static size_t gather_row(const struct frame *const *frames, size_t n, struct iovec *ret_piece)
+static size_t gather_neighbours(const struct frame *const *rows, size_t n, struct stream_write *write)
 {
-    const uint8_t *start = frames[0]->head - FRAME_PREFIX, *end = frames[0]->head + frames[0]->head_len;
+    const uint8_t *start = rows[0]->head - FRAME_PREFIX, *end = row_end(rows[0]);
     size_t i;
 
-    for (i = 1; i < n && frames[i]->head == end + FRAME_PREFIX && frames[i - 1]->n_rest == 0; i++)
-        end = frames[i]->head + frames[i]->head_len;
-    *ret_piece = piece_of(start, (size_t)(end - start));
+    write->n_frames += row_count(rows[0]);
+    for (i = 1; i < n && rows[i]->head == end + FRAME_PREFIX && rows[i - 1]->n_rest == 0; i++) {
+        end = row_end(rows[i]);
+        write->n_frames += row_count(rows[i]);
+    }
+    write->iov[write->n_iov++] = piece_of(start, (size_t)(end - start));
+    write->bytes += (size_t)(end - start);
     return i;
 }
 
-/* Lays out as many frames as fit. Returns how many. */
-static size_t gather(const struct frame *const *frames, size_t n, struct iovec iov[STREAM_IOV],
-                     unsigned *ret_n_iov, size_t *ret_bytes)
+/* Lays out as many rows as fit: none, if the first has more pieces than fit at all. */
+static void gather(const struct frame *const *rows, size_t n, struct stream_write *write)
 {
-    unsigned used = 0;
-    size_t bytes = 0, i = 0;
+    size_t i = 0;
 
-    while (i < n && used + 1 + FRAME_REST_MAX <= STREAM_IOV) {
-        i += gather_row(frames + i, n - i, &iov[used++]);
-        for (uint32_t k = 0; k < frames[i - 1]->n_rest; k++)
-            iov[used++] = piece_of(frames[i - 1]->rest[k].base, frames[i - 1]->rest[k].len);
-    }
-    for (unsigned k = 0; k < used; k++)
-        bytes += iov[k].iov_len;
-    *ret_n_iov = used;
-    *ret_bytes = bytes;
-    return i;
-}
+    write->n_iov = 0;
+    write->n_frames = write->bytes = 0;
+    while (i < n && write->n_iov + 1 + FRAME_REST_MAX <= STREAM_IOV) {
+        i += gather_neighbours(rows + i, n - i, write);
+        for (uint32_t k = 0; k < rows[i - 1]->n_rest; k++) {
+            const struct frame_segment *segment = &rows[i - 1]->rest[k];
 
-/* Counts the frames that the first 'sent' of their 'bytes' complete; the one they begin goes to the queue as
- * a rest. Returns how many frames are thereby done with. */
-static size_t account(struct link *link, const struct frame *const *frames, size_t n, size_t bytes,
-                      size_t sent)
-{
-    size_t whole = 0, i;
-
-    if (sent == bytes) {
-        link_sent(link, n, bytes - n * FRAME_PREFIX);
-        return n;
+            write->iov[write->n_iov++] = piece_of(segment->base, segment->len);
+            write->bytes += segment->len;
+        }
     }
-    for (i = 0; i < n && sent >= FRAME_PREFIX + (size_t)frames[i]->len; i++) {
-        sent -= FRAME_PREFIX + (size_t)frames[i]->len;
-        whole += frames[i]->len;
-    }
-    link_sent(link, i, whole);
-    if (sent > 0)
-        queue_push_rest(&link->resume->out, frames[i++], sent);
-    return i;
+    write->n_rows = i;
 }
 
 /* The errno of a refused write: the queue takes over, or the end has come. */
@@ -222,47 +232,79 @@ static void on_refused(struct link *link, int error)
         link_fail_errno(link, "writing failed", error);
 }
 
-/* Writes past the empty queue. Returns how many frames are done with. */
-static size_t write_frames(struct link *link, const struct frame *const *frames, size_t n)
+/* Writes past the empty queue. Returns how many rows are sent; *ret_sent: bytes of the next ones that are. */
+static size_t write_rows(struct link *link, const struct frame *const *rows, size_t n, size_t *ret_sent)
 {
     size_t done = 0;
 
     while (done < n) {
-        struct iovec iov[STREAM_IOV];
-        unsigned n_iov;
-        size_t bytes;
-        size_t n_gathered = gather(frames + done, n - done, iov, &n_iov, &bytes);
+        struct stream_write write;
         ssize_t sent;
 
-        if (n_gathered == 0)
+        gather(rows + done, n - done, &write);
+        if (write.n_rows == 0)
             break; /* more pieces than one write takes: the queue makes one of them */
-        sent = batch_write(link->fd, iov, n_iov);
+        sent = batch_write(link->fd, write.iov, write.n_iov);
         if (sent <= 0) {
             on_refused(link, sent == 0 ? -EAGAIN : (int)sent);
             break;
         }
         link->is_unwakeable = false;
-        if ((size_t)sent < bytes)
+        if ((size_t)sent < write.bytes) {
             link_took(link); /* the queue begins now */
-        done += account(link, frames + done, n_gathered, bytes, (size_t)sent);
-        if ((size_t)sent < bytes)
+            *ret_sent = (size_t)sent;
             break;
+        }
+        link_sent(link, write.n_frames, write.bytes - write.n_frames * FRAME_PREFIX);
+        done += write.n_rows;
     }
     return done;
 }
 
-static void stream_send(struct port *port, const struct frame *const *frames, size_t n)
+/* The frames of *n rows by themselves, valid until the next call; *n: how many. */
+static const struct frame *const *spread(struct io *io, const struct frame *const *rows, size_t *n)
+{
+    size_t n_frames = 0;
+
+    for (size_t i = 0; i < *n; i++)
+        n_frames += row_count(rows[i]);
+    if (n_frames == *n)
+        return rows;
+    for (size_t i = 0, at = 0; i < *n; i++)
+        at += row_spread(rows[i], 1, io->singles + at);
+    for (size_t i = 0; i < n_frames; i++)
+        io->single[i] = &io->singles[i];
+    *n = n_frames;
+    return io->single;
+}
+
+/* Counts the frames that the first 'sent' bytes complete; the one they begin goes to the queue as a rest, and
+ * so do all behind it. */
+static void keep(struct link *link, const struct frame *const *rows, size_t n, size_t sent)
+{
+    const struct frame *const *frames = spread(link->io, rows, &n);
+    size_t whole = 0, i;
+
+    for (i = 0; i < n && sent >= FRAME_PREFIX + (size_t)frames[i]->len; i++) {
+        sent -= FRAME_PREFIX + (size_t)frames[i]->len;
+        whole += frames[i]->len;
+    }
+    link_sent(link, i, whole);
+    if (sent > 0)
+        queue_push_rest(&link->resume->out, frames[i++], sent);
+    link_keep(link, frames + i, n - i);
+}
+
+static void stream_send(struct port *port, const struct frame *const *rows, size_t n)
 {
     struct link *link = port->link;
-    size_t done = 0;
+    size_t done = 0, sent = 0;
 
-    frames = link_wrap(link, frames, n);
-    if (link->state == LINK_SERVING && queue_is_empty(&link->resume->out)) {
-        done = write_frames(link, frames, n);
-        if (done == n && queue_is_empty(&link->resume->out))
-            return;
-    }
-    link_keep(link, frames + done, n - done);
+    rows = link_wrap(link, rows, n);
+    if (link->state == LINK_SERVING && queue_is_empty(&link->resume->out))
+        done = write_rows(link, rows, n, &sent);
+    if (done < n)
+        keep(link, rows + done, n - done, sent);
 }
 
 static void flush(struct link *link)
@@ -285,7 +327,7 @@ static void flush(struct link *link)
     link->port->queued = link->resume->out.n_frames;
 }
 
-static const struct port_ops stream_ops = {.send = stream_send};
+static const struct port_ops stream_ops = {.send = stream_send, .takes_rows = true};
 
 static const struct link_class stream_class = {
     .kind = LINK_STREAM,

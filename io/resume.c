@@ -36,6 +36,7 @@ struct resume *resume_create(const struct io_settings *settings)
         return NULL;
     resume->size = (uint32_t)size;
     resume->in_at = (uint32_t)in_at;
+    resume->in_size = (uint32_t)in_size(settings);
     queue_init(&resume->out, (uint32_t)(ring_at - offsetof(struct resume, out)), most, limits->queue_frames);
     return resume;
 }

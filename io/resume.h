@@ -23,8 +23,10 @@ struct resume {
     uint8_t is_peer_known;
     uint32_t peer_uid, peer_gid;
     int32_t peer_pid;
-    uint32_t in_at;      /* the incoming bytes lie so far behind the struct */
-    uint32_t in_len;     /* they start at a record */
+    uint32_t in_at;      /* the room for incoming bytes lies so far behind the struct */
+    uint32_t in_size;    /* of the room */
+    uint32_t in_from;    /* in it, the bytes that have come: they start at a record */
+    uint32_t in_len;     /* so many */
     uint32_t in_touched; /* as in struct queue */
     struct queue out;
 };

@@ -48,6 +48,7 @@ enum {
 
 struct steady {
     bool is_stream, is_wire, has_marks;
+    bool is_torn; /* the middle of each burst's last frame ends what the network can read at first */
     enum port_offload
         cut;           /* how the sources send frames that are cut on their way; OFFLOAD_OFF: they do not */
     size_t frame_size; /* without a virtio-net header */
@@ -176,14 +177,39 @@ static void make_burst(struct steady *s, unsigned from, unsigned to)
     }
 }
 
-static void put_burst(struct steady *s, unsigned from, unsigned n)
+static void check_sent(ssize_t sent, size_t wanted)
 {
-    ssize_t sent = s->is_stream ? send(s->clients[from], s->out, n * stride_of(s), MSG_DONTWAIT)
-                                : sendmmsg(s->clients[from], s->headers, n, MSG_DONTWAIT);
-
-    if (sent != (s->is_stream ? (ssize_t)(n * stride_of(s)) : (ssize_t)n))
+    if (sent != (ssize_t)wanted)
         errx(1,
              "the burst does not fit the socket's buffer: a smaller --burst, or a larger net.core.wmem_max");
+}
+
+/* Bytes of a burst that a torn one has in its first part. */
+static size_t first_part(const struct steady *s)
+{
+    return s->burst * stride_of(s) - (s->is_torn ? stride_of(s) / 2 : 0);
+}
+
+static void put_burst(struct steady *s, unsigned from)
+{
+    if (s->is_stream)
+        check_sent(send(s->clients[from], s->out, first_part(s), MSG_DONTWAIT), first_part(s));
+    else
+        check_sent(sendmmsg(s->clients[from], s->headers, s->burst, MSG_DONTWAIT), s->burst);
+}
+
+static void put_rest(struct steady *s, unsigned from)
+{
+    const size_t at = first_part(s), len = s->burst * stride_of(s) - at;
+
+    check_sent(send(s->clients[from], s->out + at, len, MSG_DONTWAIT), len);
+}
+
+static void put_of_all(struct steady *s, void (*put)(struct steady *, unsigned))
+{
+    for (unsigned k = 0; k < N_PORTS; k++)
+        if (is_source(s, k))
+            put(s, k);
 }
 
 /* Returns how many bytes have come. */
@@ -276,8 +302,11 @@ static void run(struct steady *s, uint64_t until_frames)
         relay_stream(s);
     else if (s->is_wire)
         relay_datagrams(s);
-    while (!s->is_wire && frames_of_sources(s) < until_frames)
+    if (s->is_wire)
+        return;
+    do
         uv_run(&s->loop, UV_RUN_NOWAIT);
+    while (frames_of_sources(s) < until_frames);
 }
 
 /* All that the network does with a burst: the function that callgrind looks at. */
@@ -331,6 +360,25 @@ struct spent {
     struct counting before, counts; /* until the first turn, and in the turns that count */
 };
 
+/* 'spent' NULL: it does not count. */
+static void spend_turn(struct steady *s, uint64_t until_frames, struct spent *spent)
+{
+    struct counting before;
+    uint64_t begun_ns;
+
+    if (!spent) {
+        run(s, until_frames);
+        return;
+    }
+    mark(s);
+    before = counting;
+    begun_ns = clock_ns();
+    forward(s, until_frames);
+    spent->ns += clock_ns() - begun_ns;
+    counting_add_since(&spent->counts, &before);
+    mark(s);
+}
+
 static void run_turns(struct steady *s, struct spent *spent)
 {
     size_t expected = s->burst * s->n_sources * bytes_at_receiver(s);
@@ -339,24 +387,13 @@ static void run_turns(struct steady *s, struct spent *spent)
     usleep(PAUSE_US);
     spent->before = counting;
     for (unsigned long i = 0; i < WARM_TURNS + s->n_turns; i++) {
-        struct counting before;
-        uint64_t begun_ns;
-
-        for (unsigned k = 0; k < N_PORTS; k++)
-            if (is_source(s, k))
-                put_burst(s, k, s->burst);
+        put_of_all(s, put_burst);
         frames += s->burst * s->n_sources;
-        if (i < WARM_TURNS) {
-            run(s, frames);
-        } else {
-            mark(s);
-            before = counting;
-            begun_ns = clock_ns();
-            forward(s, frames);
-            spent->ns += clock_ns() - begun_ns;
-            counting_add_since(&spent->counts, &before);
-            mark(s);
+        if (s->is_torn) {
+            spend_turn(s, frames - s->n_sources, i >= WARM_TURNS ? spent : NULL);
+            put_of_all(s, put_rest);
         }
+        spend_turn(s, frames, i >= WARM_TURNS ? spent : NULL);
         if (take_burst(s, RECEIVER) != expected)
             errx(1, "frames were lost");
     }
@@ -391,6 +428,7 @@ static void print_help(void)
           "  --to-idle N           N more ports that are known and silent, up to 250 (0)\n"
           "  --cut raw|virtio      the sources offload: their frames are long TCP packets, cut for a "
           "receiver with MTU 1500\n"
+          "  --torn                streams: half of each burst's last frame comes in a read of its own\n"
           "  --wire                a relay without a switch instead, to compare with\n"
           "  --marks               calls getppid() before and after what the network does, for traces\n"
           "  --help                this text\n"
@@ -431,6 +469,9 @@ static void take_option(struct steady *s, int option, const char *name, const ch
     case 'w':
         s->is_wire = true;
         break;
+    case 'r':
+        s->is_torn = true;
+        break;
     case 'm':
         s->has_marks = true;
         break;
@@ -462,13 +503,19 @@ static void take_option(struct steady *s, int option, const char *name, const ch
 
 static void parse(struct steady *s, int argc, char **argv)
 {
-    static const struct option options[] = {
-        {"stream", no_argument, NULL, 's'},        {"datagram", no_argument, NULL, 'd'},
-        {"wire", no_argument, NULL, 'w'},          {"marks", no_argument, NULL, 'm'},
-        {"frame", required_argument, NULL, 'f'},   {"burst", required_argument, NULL, 'b'},
-        {"turns", required_argument, NULL, 't'},   {"sources", required_argument, NULL, 'n'},
-        {"to-idle", required_argument, NULL, 'i'}, {"cut", required_argument, NULL, 'c'},
-        {"help", no_argument, NULL, 'h'},          {NULL, 0, NULL, 0}};
+    static const struct option options[] = {{"stream", no_argument, NULL, 's'},
+                                            {"datagram", no_argument, NULL, 'd'},
+                                            {"wire", no_argument, NULL, 'w'},
+                                            {"marks", no_argument, NULL, 'm'},
+                                            {"torn", no_argument, NULL, 'r'},
+                                            {"frame", required_argument, NULL, 'f'},
+                                            {"burst", required_argument, NULL, 'b'},
+                                            {"turns", required_argument, NULL, 't'},
+                                            {"sources", required_argument, NULL, 'n'},
+                                            {"to-idle", required_argument, NULL, 'i'},
+                                            {"cut", required_argument, NULL, 'c'},
+                                            {"help", no_argument, NULL, 'h'},
+                                            {NULL, 0, NULL, 0}};
     int option, index = 0;
 
     while ((option = getopt_long(argc, argv, "", options, &index)) != -1)
@@ -483,8 +530,10 @@ static void parse(struct steady *s, int argc, char **argv)
         errx(2, "--frame: with --cut a frame has more than %d bytes", CUT_HEADERS + CUT_SEGMENT);
     if (s->burst * s->n_sources * bytes_at_receiver(s) > ROOM / 2)
         errx(2, "a turn carries at most 2 MiB");
-    if (s->is_wire && (s->cut || s->n_sources > 1 || s->n_idle > 0))
-        errx(2, "--wire is one source and one receiver: no --cut, --sources, --to-idle");
+    if (s->is_wire && (s->cut || s->n_sources > 1 || s->n_idle > 0 || s->is_torn))
+        errx(2, "--wire is one source and one receiver: no --cut, --sources, --to-idle, --torn");
+    if (s->is_torn && !s->is_stream)
+        errx(2, "--torn: a datagram comes whole");
 }
 
 int main(int argc, char **argv)

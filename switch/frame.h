@@ -10,6 +10,7 @@
  *   neighbours in one receive buffer as one larger piece.
  *   head_len >= min(len, FRAME_HEAD_MIN): headers are read without walking segments.
  *   sum of head_len and the lengths in 'rest' == len; n_rest <= FRAME_REST_MAX.
+ *   n_more > 0: it stands for a row, see switch/row.h.
  */
 #ifndef SWITCH_FRAME_H
 #define SWITCH_FRAME_H
@@ -51,6 +52,9 @@ struct frame {
     const struct frame_segment *rest; /* what follows head; NULL if n_rest is 0 */
     uint32_t n_rest;
     struct frame_offload offload;
+    uint32_t n_more;     /* frames that follow this one in its row */
+    uint32_t more_bytes; /* theirs, without prefixes */
+    uint32_t more_max;   /* the longest of them */
 };
 
 static inline void frame_put_len(uint8_t prefix[FRAME_PREFIX], uint32_t len)

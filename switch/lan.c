@@ -2,7 +2,8 @@
  *
  * How it works
  *   Frames come in runs: a transfer sends many in a row between the same two addresses. lan_receive() cuts
- *   its batch into such runs, and a run is looked up, decided and counted once.
+ *   its batch into such runs, and a run is looked up, decided and counted once. What came as a row
+ *   (switch/row.h) stays one on its way to a port that takes rows; for the others the batch is spread, once.
  *
  *   1 cut     makes the runs. A frame that is longer than the network allows is a run of its own.
  *   2 admit   refuses what may not come in and learns the sources of the rest. That all of a batch is
@@ -30,7 +31,7 @@
  *   Between two calls no port is touched. port_ops.send must not call lan_receive() of the same lan.
  *
  * Memory
- *   One struct lan (about 30 KiB) and its forwarding database, both from lan_create().
+ *   One struct lan (about 45 KiB) and its forwarding database, both from lan_create().
  */
 #include "switch/lan.h"
 
@@ -39,6 +40,7 @@
 
 #include "switch/mac.h"
 #include "switch/offload.h"
+#include "switch/row.h"
 
 /* Made for one port before it is handed what there is: what a frame of 64 KiB makes at an MTU of 1500. */
 enum { LAN_PIECES = 48 };
@@ -48,10 +50,11 @@ enum { LAN_PIECES = 48 };
 
 /* Frames in a row with the same addresses and EtherType, and what becomes of them. */
 struct run {
-    uint32_t first, n;
-    uint32_t tag;     /* bytes of a VLAN tag, which limits allow on top */
-    uint32_t longest; /* frame, without GSO */
-    bool has_work;    /* one of them is not plain */
+    uint32_t first, n;              /* rows of the batch */
+    uint32_t first_frame, n_frames; /* of the batch, if it were spread */
+    uint32_t tag;                   /* bytes of a VLAN tag, which limits allow on top */
+    uint32_t longest;               /* frame, without GSO */
+    bool has_work;                  /* one of them is not plain */
     uint32_t bytes;
     struct port *port; /* receives it, or counts its drop; NULL: all other ports */
     enum drop_reason drop;
@@ -68,6 +71,9 @@ struct lan {
     /* Of the batch at hand; kept here to spare the stack. */
     struct run runs[LAN_BATCH_MAX];
     size_t n_runs;
+    bool has_rows;  /* of more than one frame */
+    bool is_spread; /* 'singles' is filled */
+    struct frame singles[LAN_BATCH_MAX];
     uint32_t floods[LAN_BATCH_MAX]; /* runs for all ports */
     size_t n_floods, n_flood_frames;
     struct port *touched;                   /* ports with a chain */
@@ -138,56 +144,37 @@ static uint32_t tag_len(const struct frame *frame)
     return frame_is_tagged(frame) ? FRAME_VLAN_TAG : 0;
 }
 
-/* Addresses and EtherType, 14 bytes, as two overlapping loads. */
-struct flow {
-    uint64_t low, high;
-};
-
-static struct flow flow_of(const struct frame *frame)
-{
-    struct flow flow;
-
-    memcpy(&flow.low, frame->head, 8);
-    memcpy(&flow.high, frame->head + MAC_LEN, 8);
-    return flow;
-}
-
-static bool is_of_flow(const struct frame *frame, const struct flow *flow)
-{
-    const struct flow own = flow_of(frame);
-
-    return own.low == flow->low && own.high == flow->high;
-}
-
 /* The length that limits are about; GSO frames are cut to fit. */
 static uint32_t whole_len(const struct frame *frame)
 {
-    return offload_is_gso(frame) ? 0 : frame->len;
+    return offload_is_gso(frame) ? 0 : frame->len > frame->more_max ? frame->len : frame->more_max;
 }
 
-/* Begins a run at the first of the 'n' frames and takes in those that follow it in the same flow and are not
+/* Begins a run at the first of the 'n' rows and takes in those that follow it in the same flow and are not
  * too long. What is the same for all is looked at once. */
-static void make_run(const struct lan *lan, struct run *run, const struct frame *frames, size_t n)
+static void make_run(const struct lan *lan, struct run *run, const struct frame *rows, size_t n)
 {
-    const struct flow flow = flow_of(frames);
-    const uint32_t tag = tag_len(frames), limit = lan->mtu + FRAME_ETHER_HEADER + tag;
-    uint32_t longest = whole_len(frames), bytes = frames->len;
-    bool has_work = !offload_is_plain(frames);
+    const struct row_flow flow = row_flow_of(rows->head);
+    const uint32_t tag = tag_len(rows), limit = lan->mtu + FRAME_ETHER_HEADER + tag;
+    uint32_t longest = whole_len(rows), bytes = row_bytes(rows), n_frames = row_count(rows);
+    bool has_work = !offload_is_plain(rows);
     size_t i;
 
     if (longest > limit)
         n = 1;
     for (i = 1; i < n; i++) {
-        const struct frame *frame = &frames[i];
-        const uint32_t len = whole_len(frame);
+        const struct frame *row = &rows[i];
+        const uint32_t len = whole_len(row);
 
-        if (len > limit || !is_of_flow(frame, &flow))
+        if (len > limit || !row_is_of_flow(row->head, &flow))
             break;
         longest = len > longest ? len : longest;
-        bytes += frame->len;
-        has_work |= !offload_is_plain(frame);
+        bytes += row_bytes(row);
+        n_frames += row_count(row);
+        has_work |= !offload_is_plain(row);
     }
     run->n = (uint32_t)i;
+    run->n_frames = n_frames;
     run->tag = tag;
     run->longest = longest;
     run->bytes = bytes;
@@ -195,17 +182,40 @@ static void make_run(const struct lan *lan, struct run *run, const struct frame 
     run->drop = longest > limit ? DROP_oversize : NO_DROP;
 }
 
-static void cut_runs(struct lan *lan, struct port *from, const struct frame *frames, size_t n)
+/* Returns false if there is a row of which one frame is too long and another may not be. */
+static bool cut_runs(struct lan *lan, struct port *from, const struct frame *rows, size_t n)
 {
+    uint32_t n_frames = 0;
+
     lan->n_runs = 0;
+    lan->is_spread = false;
     for (size_t i = 0; i < n;) {
         struct run *run = &lan->runs[lan->n_runs++];
 
-        make_run(lan, run, frames + i, n - i);
+        make_run(lan, run, rows + i, n - i);
+        if (run->drop != NO_DROP && run->n_frames > 1)
+            return false;
         run->first = (uint32_t)i;
+        run->first_frame = n_frames;
         run->port = from;
         i += run->n;
+        n_frames += run->n_frames;
     }
+    lan->has_rows = n_frames > n;
+    return true;
+}
+
+/* The frames of a run by themselves. */
+static struct frame *singles_of(struct lan *lan, struct frame *rows, const struct run *run)
+{
+    const struct run *last = &lan->runs[lan->n_runs - 1];
+
+    if (!lan->has_rows)
+        return rows + run->first;
+    if (!lan->is_spread)
+        row_spread(rows, last->first + last->n, lan->singles);
+    lan->is_spread = true;
+    return lan->singles + run->first_frame;
 }
 
 /* --- 2: admit --- */
@@ -225,13 +235,13 @@ static enum drop_reason admit_source(struct lan *lan, struct port *from, uint64_
 }
 
 /* Sets 'drop' of every run. Runs from one source in a row are looked up once. */
-static void admit(struct lan *lan, struct port *from, const struct frame *frames, uint64_t now_ms)
+static void admit(struct lan *lan, struct port *from, const struct frame *rows, uint64_t now_ms)
 {
     uint64_t last_source = 0;
     enum drop_reason last_drop = DROP_bad_source; /* which zero is */
 
     for (struct run *run = lan->runs; run < lan->runs + lan->n_runs; run++) {
-        const uint8_t *head = frames[run->first].head;
+        const uint8_t *head = rows[run->first].head;
 
         if (!from->enabled) {
             run->drop = DROP_port_disabled;
@@ -272,10 +282,11 @@ static void choose_known(const struct lan *lan, struct port *from, struct port *
 }
 
 /* True if the port takes at least one frame of the run, by length. */
-static bool fits_any(const struct port *to, const struct frame *frames, const struct run *run)
+static bool fits_any(struct lan *lan, const struct port *to, struct frame *rows, const struct run *run)
 {
-    for (uint32_t i = 0; i < run->n; i++) {
-        const struct frame *frame = &frames[run->first + i];
+    const struct frame *frame = singles_of(lan, rows, run), *end = frame + run->n_frames;
+
+    for (; frame < end; frame++) {
         if (offload_is_gso(frame) || frame->len <= to->frame_max + run->tag)
             return true;
     }
@@ -283,21 +294,21 @@ static bool fits_any(const struct port *to, const struct frame *frames, const st
 }
 
 /* Completes the runs that admit() has left open. Returns true if a port that is to receive pushes back. */
-static bool choose(struct lan *lan, struct port *from, const struct frame *frames)
+static bool choose(struct lan *lan, struct port *from, struct frame *rows)
 {
     bool is_pushed_back = false;
 
     for (struct run *run = lan->runs; run < lan->runs + lan->n_runs; run++) {
         if (run->drop != NO_DROP)
             continue;
-        uint64_t destination = mac_load(frames[run->first].head);
+        uint64_t destination = mac_load(rows[run->first].head);
         struct port *to = mac_is_group(destination) ? NULL : fdb_find_for(lan->fdb, from, destination);
         if (!to) {
             run->port = NULL;
             continue;
         }
         choose_known(lan, from, to, run);
-        if (run->drop == NO_DROP && to->pushes_back && fits_any(to, frames, run))
+        if (run->drop == NO_DROP && to->pushes_back && fits_any(lan, to, rows, run))
             is_pushed_back = true;
     }
     return is_pushed_back;
@@ -328,15 +339,15 @@ static void sort_runs(struct lan *lan, struct port *from)
     for (uint32_t i = 0; i < lan->n_runs; i++) {
         const struct run *run = &lan->runs[i];
 
-        from->counters.frames_in += run->n;
+        from->counters.frames_in += run->n_frames;
         from->counters.bytes_in += run->bytes;
         if (run->drop != NO_DROP) {
-            run->port->counters.drops[run->drop] += run->n;
+            run->port->counters.drops[run->drop] += run->n_frames;
         } else if (run->port) {
             chain_run(lan, run->port, i);
         } else {
             lan->floods[lan->n_floods++] = i;
-            lan->n_flood_frames += run->n;
+            lan->n_flood_frames += run->n_frames;
         }
     }
 }
@@ -418,21 +429,30 @@ static void put_frame(struct lan *lan, struct port *port, struct frame *frame)
     }
 }
 
-static void put_run(struct lan *lan, struct port *port, struct frame *frames, const struct run *run)
+/* Its wire is that of a stream without headers: neighbours in the buffer are neighbours there. */
+static bool takes_rows(const struct port *port)
 {
-    struct frame *frame = frames + run->first, *end = frame + run->n;
+    return port->ops->takes_rows && port->offload != OFFLOAD_VIRTIO;
+}
 
-    if (run->has_work || run->longest > port->frame_max + run->tag || lan->n_out + run->n > LAN_BATCH_MAX) {
-        for (; frame < end; frame++)
-            put_frame(lan, port, frame);
-        return;
+static void put_run(struct lan *lan, struct port *port, struct frame *rows, const struct run *run)
+{
+    const bool is_as_it_is = !run->has_work && run->longest <= port->frame_max + run->tag &&
+                             lan->n_out + run->n_frames <= LAN_BATCH_MAX;
+    struct frame *frame = rows + run->first, *end = frame + run->n;
+
+    if (lan->has_rows && !(is_as_it_is && takes_rows(port))) {
+        frame = singles_of(lan, rows, run);
+        end = frame + run->n_frames;
     }
-    for (; frame < end; frame++)
+    for (; is_as_it_is && frame < end; frame++)
         lan->out[lan->n_out++] = frame;
+    for (; frame < end; frame++)
+        put_frame(lan, port, frame);
 }
 
 /* Hands 'port' its chain, merged by index with the first 'n_floods' of the floods. */
-static void hand_over(struct lan *lan, struct port *port, struct frame *frames, size_t n_floods)
+static void hand_over(struct lan *lan, struct port *port, struct frame *rows, size_t n_floods)
 {
     size_t flood = 0;
     uint32_t index = port->batch.is_touched ? port->batch.first : NO_INDEX;
@@ -440,10 +460,10 @@ static void hand_over(struct lan *lan, struct port *port, struct frame *frames, 
     port->batch.is_touched = false;
     while (flood < n_floods || index != NO_INDEX) {
         if (flood == n_floods || index < lan->floods[flood]) {
-            put_run(lan, port, frames, &lan->runs[index]);
+            put_run(lan, port, rows, &lan->runs[index]);
             index = lan->runs[index].next;
         } else {
-            put_run(lan, port, frames, &lan->runs[lan->floods[flood++]]);
+            put_run(lan, port, rows, &lan->runs[lan->floods[flood++]]);
         }
     }
     flush(lan, port);
@@ -469,12 +489,16 @@ static void count_floods(const struct lan *lan, struct port *from)
         from->counters.drops[drop] += lan->n_flood_frames;
 }
 
-enum lan_verdict lan_receive(struct lan *lan, struct port *from, struct frame *frames, size_t n,
-                             bool may_wait, uint64_t now_ms)
+enum lan_verdict lan_receive(struct lan *lan, struct port *from, struct frame *rows, size_t n, bool may_wait,
+                             uint64_t now_ms)
 {
-    cut_runs(lan, from, frames, n);
-    admit(lan, from, frames, now_ms);
-    if (choose(lan, from, frames) && may_wait)
+    if (!cut_runs(lan, from, rows, n)) {
+        n = row_spread(rows, n, lan->singles);
+        rows = lan->singles;
+        (void)cut_runs(lan, from, rows, n);
+    }
+    admit(lan, from, rows, now_ms);
+    if (choose(lan, from, rows) && may_wait)
         return LAN_WAIT;
 
     sort_runs(lan, from);
@@ -482,12 +506,12 @@ enum lan_verdict lan_receive(struct lan *lan, struct port *from, struct frame *f
         count_floods(lan, from);
         for (struct port *port = lan->first; port; port = port->next)
             if (port != from && port_is_up(port) && may_pass(lan, from, port))
-                hand_over(lan, port, frames, lan->n_floods);
+                hand_over(lan, port, rows, lan->n_floods);
     }
     /* With floods, none is left: whoever may be sent one frame may be sent all. */
     for (struct port *port = lan->touched; port; port = port->batch.next_touched)
         if (port->batch.is_touched)
-            hand_over(lan, port, frames, 0);
+            hand_over(lan, port, rows, 0);
     return LAN_TAKEN;
 }
 

@@ -46,12 +46,13 @@ void lan_join(struct lan *lan, struct port *port);
  * link must be unplugged. */
 void lan_leave(struct lan *lan, struct port *port);
 
-/* Takes n <= LAN_BATCH_MAX frames, borrowed until it returns, that came in by 'from'. Each has
- * FRAME_LEN_MIN <= len <= FRAME_LEN_MAX, and a true descriptor (switch/offload.h); runts and false ones are
- * the link's to drop. A frame whose checksum is open may be finished in place. With 'may_wait' the call may
- * return LAN_WAIT where a known destination pushes back; without it, frames for a full port are dropped. */
-enum lan_verdict lan_receive(struct lan *lan, struct port *from, struct frame *frames, size_t n,
-                             bool may_wait, uint64_t now_ms);
+/* Takes n rows, borrowed until it returns, that came in by 'from' and have at most LAN_BATCH_MAX frames. Each
+ * of these has FRAME_LEN_MIN <= len <= FRAME_LEN_MAX, and a true descriptor (switch/offload.h); runts and
+ * false ones are the link's to drop. A frame whose checksum is open may be finished in place. With 'may_wait'
+ * the call may return LAN_WAIT where a known destination pushes back; without it, frames for a full port are
+ * dropped. */
+enum lan_verdict lan_receive(struct lan *lan, struct port *from, struct frame *rows, size_t n, bool may_wait,
+                             uint64_t now_ms);
 
 /* Ages the forwarding database. Returns in how many ms there may be something to do again; 0: not before
  * something has been learned, and then after the age of an entry. */

@@ -29,6 +29,9 @@ struct port_ops {
      * Never blocks, never allocates, and never joins or leaves a port: a link that finds its peer gone
      * marks itself and closes on a later turn. */
     void (*send)(struct port *port, const struct frame *const *frames, size_t n);
+    /* A frame it is handed may stand for a row (switch/row.h), unless the port is OFFLOAD_VIRTIO; the rows of
+     * a call have at most LAN_BATCH_MAX frames. False: each stands for itself. */
+    bool takes_rows;
 };
 
 enum port_role { PORT_VM, PORT_UPLINK };

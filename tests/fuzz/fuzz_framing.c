@@ -1,12 +1,13 @@
 /* fuzz_framing - any bytes, cut anywhere: the frames are those of a naive reader of the whole
  *
- * The first byte chooses how the rest is cut into reads; what is left of a read is carried in front of the
- * next, as io/link_stream.c does.
+ * The first byte chooses how the rest is cut into reads, and whether frames come in rows; what is left of a
+ * read is carried in front of the next, as io/link_stream.c does.
  */
 #include <stdlib.h>
 #include <string.h>
 
 #include "io/framing.h"
+#include "switch/row.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -39,13 +40,15 @@ static void expect(struct reader *whole, const struct frame *frame)
 }
 
 /* Returns the bytes that are left, or SIZE_MAX after a bad length. */
-static size_t take(uint8_t *bytes, size_t len, struct reader *whole)
+static size_t take(uint8_t *bytes, size_t len, bool in_rows, struct reader *whole)
 {
-    struct frame frames[FRAMES_MAX];
+    struct frame rows[FRAMES_MAX], frames[FRAMES_MAX];
     struct framing_result split;
     size_t at = 0;
     do {
-        framing_split(bytes + at, len - at, frames, FRAMES_MAX, &split);
+        framing_split(bytes + at, len - at, in_rows, rows, FRAMES_MAX, &split);
+        if (split.n_frames > FRAMES_MAX || row_spread(rows, split.n_rows, frames) != split.n_frames)
+            abort();
         for (size_t i = 0; i < split.n_frames; i++)
             expect(whole, &frames[i]);
         at += split.consumed;
@@ -68,7 +71,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     for (size_t at = 0; at < whole.len && have != SIZE_MAX; at += step) {
         const size_t n = whole.len - at < step ? whole.len - at : step;
         memcpy(bytes + have, whole.bytes + at, n);
-        have = take(bytes, have + n, &whole);
+        have = take(bytes, have + n, data[0] & 1, &whole);
     }
     free(bytes);
     return 0;

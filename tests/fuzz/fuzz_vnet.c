@@ -136,7 +136,7 @@ static void take(struct lan *lan, uint8_t *bytes, size_t len)
     do {
         struct vnet_refused refused = {.runts = 0};
 
-        framing_split(bytes + done, len - done, frames, FRAMES, &split);
+        framing_split(bytes + done, len - done, false, frames, FRAMES, &split);
         size_t n = unwrap_twice(frames, split.n_frames, &refused);
         if (n > 0)
             demand(lan_receive(lan, &ports[0], frames, n, false, 1) == LAN_TAKEN);

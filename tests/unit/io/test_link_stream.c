@@ -311,6 +311,161 @@ static void q05_half_a_frame_then_close_frees_everything(void **state)
     fixture_close(&f);
 }
 
+/* A transfer as a VM with a ring of packets writes it: many frames in one call. */
+struct row {
+    uint8_t bytes[64 * 1024];
+    size_t len;
+    uint32_t n;
+};
+
+static size_t row_frame_len(uint32_t i)
+{
+    return 60 + (i * 97) % 600;
+}
+
+static void row_add(struct row *row, size_t len, int to, uint32_t seq)
+{
+    assert_true(row->len + FRAME_PREFIX + len <= sizeof row->bytes);
+    frame_put_len(row->bytes + row->len, (uint32_t)len);
+    frame_make(row->bytes + row->len + FRAME_PREFIX, len, to, 1, seq);
+    row->len += FRAME_PREFIX + len;
+    row->n++;
+}
+
+static void assert_row_arrives(struct fixture *f, int fd, bool is_stream, const struct row *row, int to)
+{
+    uint8_t frame[FRAME_LEN_MAX];
+
+    for (uint32_t i = 0; i < row->n; i++) {
+        long len = is_stream ? stream_receive(f, fd, frame, sizeof frame)
+                             : datagram_receive(f, fd, frame, sizeof frame);
+
+        assert_int_equal(len, row_frame_len(i));
+        assert_true(frame_is(frame, (size_t)len, to, 1, i));
+    }
+}
+
+/* The kernel takes a part of it, and that ends in the middle of a frame. */
+static void a_row_that_does_not_fit_is_kept_frame_by_frame(void **state)
+{
+    static struct row row;
+    struct fixture f;
+    int a, b;
+
+    (void)state;
+    row.len = row.n = 0;
+    for (uint32_t i = 0; i < 120; i++)
+        row_add(&row, row_frame_len(i), 2, i);
+    for (int room = 4096; room <= 14000; room += 701) {
+        uint64_t before;
+
+        fixture_open(&f, NULL);
+        a = fixture_stream(&f, 0);
+        b = fixture_stream(&f, 1);
+        introduce(&f, a, b);
+        setsockopt(((struct link *)f.ports[1].link)->fd, SOL_SOCKET, SO_SNDBUF, &room, sizeof room);
+        before = f.ports[1].counters.frames_out;
+        stream_put(&f, a, row.bytes, row.len);
+        fixture_run_ms(&f, 2);
+        assert_true(f.ports[1].queued > 0);
+        assert_true(f.ports[1].counters.frames_out > before);
+        assert_row_arrives(&f, b, true, &row, 2);
+        assert_int_equal(f.ports[1].counters.frames_out - before, row.n);
+        assert_int_equal(f.ports[1].queued, 0);
+        fixture_close(&f);
+    }
+}
+
+static void a_row_reaches_each_kind_of_client_as_its_frames(void **state)
+{
+    static struct row row;
+    struct fixture f;
+    uint64_t bytes_in;
+    int a, b, c;
+
+    (void)state;
+    fixture_open(&f, NULL);
+    a = fixture_stream(&f, 0);
+    b = fixture_stream(&f, 1);
+    c = fixture_datagram(&f, 2);
+    row.len = row.n = 0;
+    for (uint32_t i = 0; i < 100; i++)
+        row_add(&row, row_frame_len(i), -1, i);
+    bytes_in = f.ports[0].counters.bytes_in;
+    stream_put(&f, a, row.bytes, row.len);
+    assert_row_arrives(&f, b, true, &row, -1);
+    assert_row_arrives(&f, c, false, &row, -1);
+    assert_int_equal(f.ports[0].counters.bytes_in - bytes_in, row.len - row.n * FRAME_PREFIX);
+    assert_int_equal(f.ports[0].counters.flood_copies, row.n);
+    fixture_close(&f);
+}
+
+static void a_frame_too_long_in_a_row_is_lost_alone(void **state)
+{
+    static struct row row;
+    struct fixture f;
+    uint8_t frame[FRAME_LEN_MAX];
+    int a, b;
+
+    (void)state;
+    fixture_open(&f, NULL);
+    a = fixture_stream(&f, 0);
+    b = fixture_stream(&f, 1);
+    introduce(&f, a, b);
+    row.len = row.n = 0;
+    for (uint32_t i = 0; i < 9; i++)
+        row_add(&row, i % 3 == 1 ? 1515 : i == 5 ? 13 : 800, 2, i);
+    stream_put(&f, a, row.bytes, row.len);
+    for (uint32_t i = 0; i < 9; i++) {
+        if (i % 3 == 1 || i == 5)
+            continue;
+        assert_int_equal(stream_receive(&f, b, frame, sizeof frame), 800);
+        assert_true(frame_is(frame, 800, 2, 1, i));
+    }
+    assert_int_equal(fixture_drops(&f, 0, DROP_oversize), 3);
+    assert_int_equal(fixture_drops(&f, 0, DROP_runt), 1);
+    fixture_close(&f);
+}
+
+/* Long records are read in the link's own memory, short ones in what all share; where a read ends says the
+ * client. Whatever comes behind whatever, and in whatever parts, it arrives. */
+static void records_of_all_lengths_in_parts_of_all_lengths(void **state)
+{
+    enum { RECORDS = 3000, LONGEST = 60000 };
+    static uint8_t record[FRAME_PREFIX + FRAME_LEN_MAX], frame[FRAME_LEN_MAX];
+    static uint32_t lens[RECORDS];
+    struct fixture f;
+    uint32_t random = 12345, next = 0;
+    int a, b;
+
+    (void)state;
+    fixture_open_mtu(&f, LAN_MTU_MAX);
+    a = fixture_stream(&f, 0);
+    b = fixture_stream(&f, 1);
+    introduce(&f, a, b);
+    for (uint32_t i = 0; i < RECORDS; i++) {
+        random = random * 1103515245 + 12345;
+        lens[i] = 60 + (i / 40 % 2 ? (random >> 8) % LONGEST : (random >> 8) % 1400);
+        frame_put_len(record, lens[i]);
+        frame_make(record + FRAME_PREFIX, lens[i], 2, 1, i);
+        for (size_t at = 0, part; at < FRAME_PREFIX + lens[i]; at += part) {
+            random = random * 1103515245 + 12345;
+            part = 1 + (random >> 8) % (2 * LONGEST);
+            if (part > FRAME_PREFIX + lens[i] - at)
+                part = FRAME_PREFIX + lens[i] - at;
+            stream_put(&f, a, record + at, part);
+            if ((random >> 4) % 4 == 0)
+                fixture_turn(&f);
+        }
+        for (; i % 8 == 7 && next <= i; next++) {
+            assert_int_equal(stream_receive(&f, b, frame, sizeof frame), lens[next]);
+            assert_true(frame_is(frame, lens[next], 2, 1, next));
+        }
+    }
+    assert_int_equal(next, RECORDS);
+    fixture_close(&f);
+}
+
 /* Only headers and numbers are made and checked: a wait lasts 1 ms at most, and a turn of this test that
  * takes as long, under a sanitizer, would see each of them expire. */
 enum { FLOOD_READ = 122 * 1024, FLOOD_CHECKED = 18 };
@@ -626,6 +781,10 @@ int main(void)
         cmocka_unit_test(a_client_that_leaves_in_a_frame_is_counted_as_cut_short),
         cmocka_unit_test(q01_a_reader_that_stops_costs_itself_within_its_limit),
         cmocka_unit_test(q05_short_writes_never_interleave),
+        cmocka_unit_test(a_row_that_does_not_fit_is_kept_frame_by_frame),
+        cmocka_unit_test(a_row_reaches_each_kind_of_client_as_its_frames),
+        cmocka_unit_test(a_frame_too_long_in_a_row_is_lost_alone),
+        cmocka_unit_test(records_of_all_lengths_in_parts_of_all_lengths),
         cmocka_unit_test(q05_half_a_frame_then_close_frees_everything),
         cmocka_unit_test(a_flood_between_two_live_streams_loses_nothing),
         cmocka_unit_test(d02_a_client_that_clears_o_nonblock_blocks_nobody),

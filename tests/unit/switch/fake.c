@@ -1,33 +1,50 @@
 /* tests/unit/switch/fake.c - a port without a socket, and frames to send through it */
 #include "tests/unit/switch/fake.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "switch/mac.h"
+#include "switch/row.h"
 
-static void fake_send(struct port *port, const struct frame *const *frames, size_t n)
+static void take_frame(struct fake *fake, const struct frame *frame, const struct frame *row)
+{
+    struct port *port = &fake->port;
+
+    if (fake->n_frames < FAKE_RECORDS_MAX) {
+        fake->frames[fake->n_frames] = row;
+        fake->heads[fake->n_frames] = frame->head;
+    }
+    fake->n_frames++;
+    memcpy(fake->last, frame->head, frame->head_len < FAKE_FRAME_SIZE ? frame->head_len : FAKE_FRAME_SIZE);
+    if (fake->queue_limit == 0) {
+        port->counters.frames_out++;
+        port->counters.bytes_out += frame->len;
+    } else if (port->queued < fake->queue_limit) {
+        port->queued++;
+    } else {
+        port->counters.drops[DROP_queue_full]++;
+    }
+}
+
+static void fake_send(struct port *port, const struct frame *const *rows, size_t n)
 {
     struct fake *fake = (struct fake *)port;
+    static struct frame frames[LAN_BATCH_MAX];
+    size_t n_frames = 0;
 
     fake->n_sends++;
     for (size_t i = 0; i < n; i++) {
-        if (fake->n_frames < FAKE_RECORDS_MAX)
-            fake->frames[fake->n_frames] = frames[i];
-        fake->n_frames++;
-        memcpy(fake->last, frames[i]->head,
-               frames[i]->head_len < FAKE_FRAME_SIZE ? frames[i]->head_len : FAKE_FRAME_SIZE);
-        if (fake->queue_limit == 0) {
-            port->counters.frames_out++;
-            port->counters.bytes_out += frames[i]->len;
-        } else if (port->queued < fake->queue_limit) {
-            port->queued++;
-        } else {
-            port->counters.drops[DROP_queue_full]++;
-        }
+        n_frames += row_count(rows[i]);
+        if (n_frames > LAN_BATCH_MAX || (row_count(rows[i]) > 1 && !port->ops->takes_rows))
+            abort();
+        for (size_t k = 0, of_row = row_spread(rows[i], 1, frames); k < of_row; k++)
+            take_frame(fake, &frames[k], rows[i]);
     }
 }
 
 static const struct port_ops fake_ops = {.send = fake_send};
+static const struct port_ops fake_row_ops = {.send = fake_send, .takes_rows = true};
 
 void fake_init(struct fake *fake, struct lan *lan, const char *name, enum port_role role)
 {
@@ -43,7 +60,7 @@ void fake_init(struct fake *fake, struct lan *lan, const char *name, enum port_r
 
 void fake_plug(struct fake *fake)
 {
-    port_plug(&fake->port, &fake_ops, fake);
+    port_plug(&fake->port, fake->takes_rows ? &fake_row_ops : &fake_ops, fake);
 }
 
 void fake_unplug(struct fake *fake)

@@ -18,11 +18,13 @@ enum {
 
 struct fake {
     struct port port;     /* first: the fake is found by its port */
+    bool takes_rows;      /* before it is plugged */
     uint32_t queue_limit; /* 0: takes every frame at once; else queues so many and drops the rest */
 
     size_t n_sends;
     size_t n_frames;
-    const struct frame *frames[FAKE_RECORDS_MAX]; /* as handed over: only to be compared */
+    const struct frame *frames[FAKE_RECORDS_MAX]; /* as handed over, or the row: only to be compared */
+    const uint8_t *heads[FAKE_RECORDS_MAX];       /* of each frame: likewise */
     uint8_t last[FAKE_FRAME_SIZE];                /* the bytes of the last one, as far as they fit */
 };
 

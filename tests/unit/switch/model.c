@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "switch/mac.h"
+#include "switch/row.h"
 #include "tests/unit/switch/fake.h"
 #include "tests/unit/switch/naive.h"
 
@@ -19,6 +20,7 @@ enum {
     OWN_MACS = 4, /* addresses that a port uses more than others do */
     N_MACS = NAIVE_PORTS * OWN_MACS,
     QUEUE_LIMIT = 5,
+    LEN_MAX = 1600,
 };
 
 static const struct lan_options options = {
@@ -43,8 +45,10 @@ static struct {
     struct fake fakes[NAIVE_PORTS];
     struct naive naive;
     struct frame batch[NAIVE_BATCH];
-    uint8_t heads[NAIVE_BATCH][FRAME_PREFIX + FRAME_HEAD_MIN];
+    const uint8_t *heads[NAIVE_BATCH]; /* of each frame of the batch */
+    uint8_t pieces[NAIVE_BATCH][FRAME_PREFIX + FRAME_HEAD_MIN];
     struct frame_segment rests[NAIVE_BATCH];
+    uint8_t stream[NAIVE_BATCH * (FRAME_PREFIX + LEN_MAX)];
 } world;
 
 static struct switch_ops_tally tally;
@@ -91,8 +95,8 @@ static void compare_received(int i)
     expect(fake->n_sends == (naive->n_received > 0), "%s was sent to %zu times", port_names[i],
            fake->n_sends);
     for (size_t k = 0; k < fake->n_frames && k < naive->n_received; k++)
-        expect(fake->frames[k] == &world.batch[naive->received[k]],
-               "%s got another frame than %zu as its %zu.", port_names[i], naive->received[k], k);
+        expect(fake->heads[k] == world.heads[naive->received[k]], "%s got another frame than %zu as its %zu.",
+               port_names[i], naive->received[k], k);
 }
 
 static void compare_counters(int i)
@@ -173,6 +177,8 @@ static void join(int i)
     if (naive->is_joined)
         return;
     fake_init(fake, world.lan, port_names[i], i == 0 ? PORT_UPLINK : PORT_VM);
+    fake->takes_rows = i & 1;
+    fake_plug(fake);
     fake->port.frame_max = MTU + FRAME_ETHER_HEADER;
     naive_join(&world.naive, i);
     naive->is_plugged = true;
@@ -248,38 +254,78 @@ static uint64_t pick_source(int from)
     return value & 0x80 ? stock_mac((unsigned)from * OWN_MACS + value % OWN_MACS) : stock_mac(value);
 }
 
-/* Builds frame 'i' of the batch, in two pieces if it is longer than a head. */
-static struct naive_frame build_frame(size_t i, int from)
+/* Makes up a frame; 'last' is the one before it, or NULL. */
+static struct naive_frame pick_frame(int from, const struct naive_frame *last)
 {
-    static const uint32_t lengths[] = {14, 60, 60, 64, 65, 500, MTU + 14, MTU + 18, MTU + 19, 1600};
-    static const uint8_t ethertypes[][2] = {{0x08, 0x00}, {0x81, 0x00}, {0x88, 0xA8}, {0x86, 0xDD}};
-    static const uint8_t tail[2048];
+    static const uint32_t lengths[] = {14, 60, 60, 64, 65, 500, MTU + 14, MTU + 18, MTU + 19, LEN_MAX};
     unsigned shape = next_byte();
-    struct naive_frame naive = {
+
+    if (last && shape >= 160) /* as those of a transfer */
+        return (struct naive_frame){last->destination, last->source, lengths[shape % 10], last->ethertype};
+    return (struct naive_frame){
         .destination = pick_destination(),
         .source = pick_source(from),
         .len = lengths[shape / 4 % 10],
-        .is_tagged = (shape & 3) == 1 || (shape & 3) == 2,
+        .ethertype = (const uint16_t[]){0x0800, 0x8100, 0x88A8, 0x86DD}[shape & 3],
     };
-    uint8_t *head = world.heads[i] + FRAME_PREFIX;
-    struct frame *frame = &world.batch[i];
-
-    mac_store(head, naive.destination);
-    mac_store(head + MAC_LEN, naive.source);
-    head[12] = ethertypes[shape & 3][0];
-    head[13] = ethertypes[shape & 3][1];
-    memset(frame, 0, sizeof(*frame));
-    frame->head = head;
-    frame->len = naive.len;
-    frame->head_len = naive.len < FRAME_HEAD_MIN ? naive.len : FRAME_HEAD_MIN;
-    if (frame->len > frame->head_len) {
-        world.rests[i] = (struct frame_segment){tail, frame->len - frame->head_len};
-        frame->rest = &world.rests[i];
-        frame->n_rest = 1;
-    }
-    return naive;
 }
 
+static void write_header(uint8_t *head, const struct naive_frame *naive)
+{
+    mac_store(head, naive->destination);
+    mac_store(head + MAC_LEN, naive->source);
+    head[12] = (uint8_t)(naive->ethertype >> 8);
+    head[13] = (uint8_t)naive->ethertype;
+}
+
+/* Each frame by itself, in two pieces if it is longer than a head. Returns how many entries of the batch. */
+static size_t build_pieces(const struct naive_frame *frames, size_t n)
+{
+    static const uint8_t tail[LEN_MAX];
+
+    for (size_t i = 0; i < n; i++) {
+        struct frame *frame = &world.batch[i];
+
+        *frame = (struct frame){.head = world.pieces[i] + FRAME_PREFIX,
+                                .len = frames[i].len,
+                                .head_len = frames[i].len < FRAME_HEAD_MIN ? frames[i].len : FRAME_HEAD_MIN};
+        write_header(frame->head, &frames[i]);
+        if (frame->len > frame->head_len) {
+            world.rests[i] = (struct frame_segment){tail, frame->len - frame->head_len};
+            frame->rest = &world.rests[i];
+            frame->n_rest = 1;
+        }
+        world.heads[i] = frame->head;
+    }
+    return n;
+}
+
+/* As a stream brings them: neighbours, those of one flow in rows. */
+static size_t build_rows(const struct naive_frame *frames, size_t n)
+{
+    uint8_t *at = world.stream;
+    size_t n_rows = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        frame_put_len(at, frames[i].len);
+        at += FRAME_PREFIX;
+        write_header(at, &frames[i]);
+        world.heads[i] = at;
+        if (i > 0 && memcmp(at, world.heads[i - 1], FRAME_LEN_MIN) == 0) {
+            struct frame *row = &world.batch[n_rows - 1];
+
+            row->n_more++;
+            row->more_bytes += frames[i].len;
+            row->more_max = row->more_max > frames[i].len ? row->more_max : frames[i].len;
+        } else {
+            world.batch[n_rows++] =
+                (struct frame){.head = at, .len = frames[i].len, .head_len = frames[i].len};
+        }
+        at += frames[i].len;
+    }
+    tally.n_rows += n - n_rows;
+    return n_rows;
+}
 static void send_frames(int from, unsigned value)
 {
     struct naive_frame frames[NAIVE_BATCH];
@@ -287,13 +333,14 @@ static void send_frames(int from, unsigned value)
     bool may_wait = value & 1;
 
     for (size_t i = 0; i < n; i++)
-        frames[i] = build_frame(i, from);
+        frames[i] = pick_frame(from, i > 0 ? &frames[i - 1] : NULL);
+    size_t n_entries = value & 2 ? build_rows(frames, n) : build_pieces(frames, n);
     for (int i = 0; i < NAIVE_PORTS; i++) {
         fake_clear(&world.fakes[i]);
         world.naive.ports[i].pushes_back = world.fakes[i].port.pushes_back;
     }
     enum lan_verdict real =
-        lan_receive(world.lan, &world.fakes[from].port, world.batch, n, may_wait, world.now_ms);
+        lan_receive(world.lan, &world.fakes[from].port, world.batch, n_entries, may_wait, world.now_ms);
     enum lan_verdict naive = naive_receive(&world.naive, from, frames, n, may_wait, world.now_ms);
     expect(real == naive, "verdict %d, not %d", real, naive);
     tally.n_waits += real == LAN_WAIT;

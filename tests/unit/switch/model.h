@@ -23,6 +23,7 @@ const char *switch_ops_mismatch(void);
 struct switch_ops_tally {
     uint64_t n_ops;
     uint64_t n_waits;
+    uint64_t n_rows; /* frames that came behind the first of a row */
     uint64_t n_moves, n_evictions, n_flaps, n_aged;
     struct counters totals;
 };

@@ -223,11 +223,16 @@ void naive_leave(struct naive *naive, int port)
     naive->ports[port].is_joined = false;
 }
 
+static bool is_tagged(const struct naive_frame *frame)
+{
+    return frame->ethertype == 0x8100 || frame->ethertype == 0x88A8;
+}
+
 /* DROP_N_REASONS: it may come in. */
 static enum drop_reason check_source(const struct naive *naive, int from, const struct naive_frame *frame)
 {
     const struct naive_entry *entry = naive_find(naive, frame->source);
-    uint32_t limit = naive->options.mtu + (frame->is_tagged ? 18 : 14);
+    uint32_t limit = naive->options.mtu + (is_tagged(frame) ? 18 : 14);
 
     if (!naive->ports[from].is_enabled)
         return DROP_port_disabled;
@@ -249,7 +254,7 @@ static bool is_barred(const struct naive *naive, int from, int to)
 
 static bool is_too_big(const struct naive_port *to, const struct naive_frame *frame)
 {
-    return frame->len > to->frame_max + (frame->is_tagged ? 4U : 0U);
+    return frame->len > to->frame_max + (is_tagged(frame) ? 4U : 0U);
 }
 
 /* DROP_N_REASONS: 'to' gets it. *ret_at is the port that counts the drop. */

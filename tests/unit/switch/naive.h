@@ -22,7 +22,7 @@ enum {
 struct naive_frame {
     uint64_t destination, source;
     uint32_t len;
-    bool is_tagged;
+    uint16_t ethertype;
 };
 
 struct naive_entry {

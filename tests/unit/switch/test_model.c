@@ -35,6 +35,7 @@ static void check_tally(const struct switch_ops_tally *tally)
 {
     assert_true(tally->n_ops >= 200000);
     assert_true(tally->n_waits > 100);
+    assert_true(tally->n_rows > 10000);
     assert_true(tally->n_moves > 100);
     assert_true(tally->n_evictions > 100);
     assert_true(tally->n_flaps > 100);
