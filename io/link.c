@@ -518,6 +518,8 @@ bool link_may_wait(struct link *link)
 {
     struct io *io = link->io;
 
+    if (list_is_empty(&io->pushing))
+        return false;
     io_refresh_pushing(io);
     /* An allowance shorter than the longest wait is not used: the timer could not keep to it. */
     return !list_is_empty(&io->pushing) &&
