@@ -282,6 +282,32 @@ static size_t in_lines(size_t len)
     return (len + BATCH_ALIGN - 1) / BATCH_ALIGN * BATCH_ALIGN;
 }
 
+/* None of those that are unreferenced must keep a loop running. */
+static void open_handles(struct io *io)
+{
+    uv_idle_init(io->loop, &io->chores);
+    io->chores.data = io;
+    io->n_handles++;
+    uv_prepare_init(io->loop, &io->turn);
+    io->turn.data = io;
+    io->n_handles++;
+    uv_prepare_start(&io->turn, on_turn);
+    uv_unref((uv_handle_t *)&io->turn);
+    uv_check_init(io->loop, &io->after);
+    io->after.data = io;
+    io->n_handles++;
+    uv_check_start(&io->after, on_after);
+    uv_unref((uv_handle_t *)&io->after);
+    uv_idle_init(io->loop, &io->busy);
+    io->busy.data = io;
+    io->n_handles++;
+    uv_unref((uv_handle_t *)&io->busy);
+    init_timer(io, &io->waits);
+    init_timer(io, &io->keeper);
+    uv_unref((uv_handle_t *)&io->keeper);
+    init_timer(io, &io->prober);
+}
+
 int io_create(struct io **ret_io, uv_loop_t *loop, struct lan *lan, const struct io_settings *settings)
 {
     struct io *io = calloc(1, sizeof *io);
@@ -304,27 +330,7 @@ int io_create(struct io **ret_io, uv_loop_t *loop, struct lan *lan, const struct
     list_init(&io->pushing);
     list_init(&io->probed);
     list_init(&io->later);
-    uv_idle_init(loop, &io->chores);
-    io->chores.data = io;
-    io->n_handles++;
-    uv_prepare_init(loop, &io->turn);
-    io->turn.data = io;
-    io->n_handles++;
-    uv_prepare_start(&io->turn, on_turn);
-    uv_unref((uv_handle_t *)&io->turn); /* it alone must not keep a loop running */
-    uv_check_init(loop, &io->after);
-    io->after.data = io;
-    io->n_handles++;
-    uv_check_start(&io->after, on_after);
-    uv_unref((uv_handle_t *)&io->after);
-    uv_idle_init(loop, &io->busy);
-    io->busy.data = io;
-    io->n_handles++;
-    uv_unref((uv_handle_t *)&io->busy);
-    init_timer(io, &io->waits);
-    init_timer(io, &io->keeper);
-    uv_unref((uv_handle_t *)&io->keeper);
-    init_timer(io, &io->prober);
+    open_handles(io);
     *ret_io = io;
     return 0;
 }

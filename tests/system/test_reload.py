@@ -466,8 +466,14 @@ def test_log_level_reaches_every_process_and_changes_with_a_reload(configured):
     assert a.daemon.ask("POST", "/v1/reload")["settings"] == []
     a.write([lab("x", mode="shared", uplink="user")])
     assert a.daemon.ask("POST", "/v1/reload")["settings"] == ["/log_level"]
-    with StreamVm(a.daemon.path("x.stream"), mac(1)) as vm:
-        wait_for(lambda: "port stream-2: stream client" in a.daemon.log())
+
+    def is_told():  # the network hears of it when it comes to it, and a VM may come before
+        with StreamVm(a.daemon.path("x.stream"), mac(1)) as vm:
+            vm.hello()
+            wait_for(lambda: a.daemon.fdb("x"))
+        return "stream client" in a.daemon.log()
+
+    wait_for(is_told)
 
 
 # ---- the command line ----
