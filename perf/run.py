@@ -200,8 +200,16 @@ def keep(args, series, tests, repetitions):
             print("drawn:", os.path.relpath(path))
 
 
+def interrupt_once(number, frame):
+    """Everything is taken down, which a second signal must not interrupt: sudo passes on what its child has got already."""
+    for other in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(other, signal.SIG_IGN)
+    signal.default_int_handler(number, frame)
+
+
 def main():
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that everything is taken down, as on Ctrl-C
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, interrupt_once)
     args = options()
     if os.cpu_count() < 2:
         sys.exit("perf: needs two cores, one for the switch and one for the generator")
