@@ -34,7 +34,7 @@ static void carry(struct link *link, const uint8_t *bytes, size_t len)
     struct resume *resume = link->resume;
     uint8_t *own = resume_in(resume);
     const uintptr_t at = (uintptr_t)bytes - (uintptr_t)own;
-    const bool is_own = at < resume->in_size;
+    const bool is_own = at <= resume->in_size; /* nothing may be left, at its very end */
 
     if (!is_own)
         memcpy(own, bytes, len);

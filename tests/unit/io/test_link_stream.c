@@ -466,6 +466,36 @@ static void records_of_all_lengths_in_parts_of_all_lengths(void **state)
     fixture_close(&f);
 }
 
+/* The last byte of the link's own memory: what was touched must be known, or it is never given back. */
+static void a_read_that_fills_the_own_memory_is_remembered(void **state)
+{
+    enum { RECORD = 66380, PART = 20000 };
+    static uint8_t bytes[5 * RECORD];
+    const size_t first = 2 * RECORD + PART;
+    int a, big = 4 * 1024 * 1024;
+    struct fixture f;
+    struct resume *resume;
+
+    (void)state;
+    for (size_t i = 0; i < 5; i++)
+        frame_put_len(bytes + i * RECORD, RECORD - FRAME_PREFIX);
+    fixture_open_mtu(&f, LAN_MTU_MAX);
+    a = fixture_stream(&f, 0);
+    resume = ((struct link *)f.ports[0].link)->resume;
+    assert_int_equal(resume->in_size, sizeof bytes);
+    setsockopt(a, SOL_SOCKET, SO_SNDBUF, &big, sizeof big);
+    stream_put(&f, a, bytes, RECORD); /* so that it knows how long they are */
+    fixture_run_ms(&f, 2);
+    assert_int_equal(send(a, bytes, first, MSG_DONTWAIT), first);
+    fixture_run_ms(&f, 2);
+    assert_int_equal(resume->in_len, PART);
+    assert_int_equal(send(a, bytes + first, sizeof bytes - first, MSG_DONTWAIT), sizeof bytes - first);
+    fixture_run_ms(&f, 2);
+    assert_int_equal(fixture_drops(&f, 0, DROP_oversize), 6);
+    assert_int_equal(resume->in_touched, sizeof bytes);
+    fixture_close(&f);
+}
+
 /* Only headers and numbers are made and checked: a wait lasts 1 ms at most, and a turn of this test that
  * takes as long, under a sanitizer, would see each of them expire. */
 enum { FLOOD_READ = 122 * 1024, FLOOD_CHECKED = 18 };
@@ -784,6 +814,7 @@ int main(void)
         cmocka_unit_test(a_row_that_does_not_fit_is_kept_frame_by_frame),
         cmocka_unit_test(a_row_reaches_each_kind_of_client_as_its_frames),
         cmocka_unit_test(a_frame_too_long_in_a_row_is_lost_alone),
+        cmocka_unit_test(a_read_that_fills_the_own_memory_is_remembered),
         cmocka_unit_test(records_of_all_lengths_in_parts_of_all_lengths),
         cmocka_unit_test(q05_half_a_frame_then_close_frees_everything),
         cmocka_unit_test(a_flood_between_two_live_streams_loses_nothing),
