@@ -6,8 +6,8 @@
  * themselves, as a datagram socket does, gets them from row_spread().
  *
  * What always holds for a row of more than one
- *   Each frame lies in one piece behind its prefix, the next begins where it ends, all have the same
- * addresses and EtherType and a descriptor of zero.
+ *   Each frame lies in one piece behind its prefix, and the next begins where it ends.
+ *   All have the same addresses and EtherType, and a descriptor of zero.
  */
 #ifndef SWITCH_ROW_H
 #define SWITCH_ROW_H
